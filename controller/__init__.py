@@ -1,0 +1,1 @@
+"""How what was asked comes true: look at records and Railway, decide, act, look again."""
