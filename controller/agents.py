@@ -10,6 +10,8 @@ from enum import StrEnum
 from typing import Any, Protocol
 
 ANSWER_MAX_BYTES = 64 * 1024
+INVITE_MAX_BYTES = 2048
+CONVERSATION_MAX = 256
 
 
 class Heard(StrEnum):
@@ -73,7 +75,7 @@ class Agents(Protocol):
 def read_status(code: int, body: bytes) -> Status:
     """Read an answer to /pool/status; anything but the agent's own JSON is `reached=False`."""
     said = _json(body)
-    if code == 401 and "error" in said:
+    if code == 401 and _own_error(said):
         return Status(reached=False, wrong_key=True)
     if code == 404:
         return Status(reached=False, refused=True)
@@ -111,7 +113,7 @@ def read_reply(code: int, body: bytes) -> Reply:
         return Reply(Heard.WAITING, detail="waits to be let in")
     if code == 404:
         return Reply(Heard.UNREACHED, detail="nothing is there (404)")
-    if code in _BY_CODE and isinstance(said.get("error"), str) and "code" not in said:
+    if code in _BY_CODE and _own_error(said):
         return Reply(_BY_CODE[code], conversation, invite, detail=f"the agent answered {code}")
     return Reply(Heard.SILENT, detail=f"no answer of the agent's own ({code})")
 
@@ -124,12 +126,21 @@ def _json(body: bytes) -> dict[str, Any]:
     return said if isinstance(said, dict) else {}
 
 
+def _own_error(said: dict[str, Any]) -> bool:
+    """The agent says `error`; the edge says `status`, `code` and `message`."""
+    return isinstance(said.get("error"), str) and "code" not in said
+
+
 def _text(said: dict[str, Any], name: str) -> str | None:
     value = said.get(name)
-    return value if isinstance(value, str) and 0 < len(value) <= 256 else None
+    good = isinstance(value, str) and 0 < len(value) <= CONVERSATION_MAX and value.isprintable()
+    return value if good else None
 
 
 def _invite(said: dict[str, Any]) -> str | None:
+    """Only https, and nothing that a row, a header or a QR code could not hold (NUL, half a surrogate)."""
     value = said.get("inviteUrl")
-    good = isinstance(value, str) and value.startswith("https://") and len(value.encode()) <= 2048
+    if not isinstance(value, str) or not value.startswith("https://"):
+        return None
+    good = value.isprintable() and " " not in value and len(value.encode()) <= INVITE_MAX_BYTES
     return value if good else None

@@ -243,7 +243,8 @@ class Records(Protocol):
         ...
 
     async def write_instances(self, changed: Sequence[AgentInstance]) -> list[AgentInstance | None]:
-        """Write statuses over the versions that were read; None where it had changed since."""
+        """Write statuses, `template_hash` and `key_id`, over the versions that were read; None where
+        the record had changed since. Nothing else of the spec is written."""
         ...
 
     async def write_pool_status(self, pool: AgentPool) -> AgentPool:

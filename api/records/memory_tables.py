@@ -1,0 +1,156 @@
+"""What memory records look at: records by key, every look at them, and the conditions their writes need."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from api.conditions import with_condition
+from api.records import Bindable, Fate, KindName, Mark, NotFound, Thing, View
+from api.types import (
+    AgentClaim,
+    AgentInstance,
+    AgentPool,
+    ClaimPhase,
+    Condition,
+    InstancePhase,
+    Key,
+    Kind,
+    oldest_first,
+    pool_key,
+)
+
+FINAL = {InstancePhase.RETIRING: {InstancePhase.GONE}, InstancePhase.GONE: set[InstancePhase]()}
+
+
+# ---------------------------------------------------------------- conditions of the writes
+
+
+def offerable(instance: AgentInstance) -> bool:
+    """Idle, not barred, and nobody's."""
+    return (
+        instance.status.phase is InstancePhase.IDLE
+        and instance.status.barred is None
+        and instance.spec.claim_ref is None
+    )
+
+
+def promisable(claim: AgentClaim, instance: AgentInstance) -> bool:
+    """Pending without instance, or a half bind: already Bound to exactly this one."""
+    named = claim.status.instance
+    if named is None:
+        return claim.status.phase is ClaimPhase.PENDING
+    return claim.status.phase is ClaimPhase.BOUND and named.name == instance.metadata.name
+
+
+def serves(instance: AgentInstance, claim: AgentClaim) -> bool:
+    """Whether the instance's own side says that it is this claim's."""
+    ref = instance.spec.claim_ref
+    return ref is not None and ref.uid == claim.metadata.uid
+
+
+def marked(instance: AgentInstance, mark: Mark, now: datetime) -> AgentInstance:
+    """The instance as a hand-over's end leaves it."""
+    status = instance.status
+    ready = Condition(
+        type="Ready",
+        status="False",
+        reason=mark.reason,
+        last_transition_time=now,
+        observed_generation=instance.metadata.generation,
+    )
+    failed = mark.failed and status.phase not in FINAL
+    changes = {
+        "barred": mark.reason,
+        "phase": InstancePhase.FAILED if failed else status.phase,
+        "conditions": with_condition(status.conditions, ready),
+    }
+    return instance.model_copy(update={"status": status.model_copy(update=changes)})
+
+
+# ---------------------------------------------------------------- what a look reads
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One write: the record as it stands after it, None when it was deleted."""
+
+    kind: KindName
+    key: Key
+    thing: Kind | None
+
+
+def found(table: Mapping[Key, Thing], key: Key) -> Thing:
+    """The record of that key. Raises NotFound."""
+    thing = table.get(key)
+    if thing is None:
+        raise NotFound(f"{key} does not exist")
+    return thing
+
+
+class Tables:
+    """Records by key, and every look at them: the store's truth, or what one client has seen of it."""
+
+    def __init__(self) -> None:
+        self.pools: dict[Key, AgentPool] = {}
+        self.claims: dict[Key, AgentClaim] = {}
+        self.instances: dict[Key, AgentInstance] = {}
+        self.by_kind: dict[KindName, dict[Key, Any]] = {
+            "AgentPool": self.pools,
+            "AgentClaim": self.claims,
+            "AgentInstance": self.instances,
+        }
+
+    def apply(self, change: Change) -> None:
+        table = self.by_kind[change.kind]
+        if change.thing is None:
+            table.pop(change.key, None)
+        else:
+            table[change.key] = change.thing
+
+    def view(self, pool: Key, now: datetime) -> View:
+        instances = self.of_pool(pool)
+        return View(
+            now=now,
+            pool=self.pools.get(pool),
+            claims=self.open_claims(pool),
+            instances=instances,
+            fates={i.metadata.name: self.fate(i) for i in instances if i.spec.claim_ref},
+        )
+
+    def bindable(self, pool: Key, limit: int, now: datetime) -> Bindable:
+        waiting = [c for c in self.open_claims(pool) if c.status.phase is ClaimPhase.PENDING]
+        free = [i for i in self.of_pool(pool) if offerable(i)]
+        nobodys = [c for c in waiting if c.status.instance is None]
+        return Bindable(now=now, claims=tuple(nobodys[:limit]), idle=tuple(free[:limit]))
+
+    def of_pool(self, pool: Key) -> tuple[AgentInstance, ...]:
+        mine = [i for i in self.instances.values() if pool_key(i) == pool]
+        return tuple(sorted(mine, key=oldest_first))
+
+    def open_claims(self, pool: Key) -> tuple[AgentClaim, ...]:
+        mine = [c for c in self.claims.values() if not c.ended and pool_key(c) == pool]
+        return tuple(sorted(mine, key=oldest_first))
+
+    def fate(self, instance: AgentInstance) -> Fate:
+        ref = instance.spec.claim_ref
+        if ref is None:
+            raise ValueError("fate is asked of instances with a claim_ref only")
+        claim = self.claims.get(Key(instance.metadata.namespace, ref.name))
+        if claim is None or claim.metadata.uid != ref.uid:
+            return Fate.RELEASED
+        named = claim.status.instance
+        return Fate.KEPT if named and named.name == instance.metadata.name else Fate.MOVED
+
+    def pool_keys(self) -> list[Key]:
+        keys = set(self.pools)
+        keys.update(pool_key(c) for c in self.claims.values() if not c.ended)
+        living = (i for i in self.instances.values() if i.status.phase is not InstancePhase.GONE)
+        return sorted(keys.union(pool_key(i) for i in living))
+
+    def queue_position(self, claim: AgentClaim) -> int:
+        waiting = (
+            c for c in self.open_claims(pool_key(claim)) if c.status.phase is ClaimPhase.PENDING
+        )
+        uids = [c.metadata.uid for c in waiting]
+        return uids.index(claim.metadata.uid) + 1 if claim.metadata.uid in uids else 0

@@ -1,0 +1,172 @@
+"""Carries one instance forward on Railway: one request after the other, each result on record at once."""
+
+import logging
+from collections.abc import Callable
+
+from api.records import NotFound, Records
+from api.types import AgentInstance, AgentPool, ClaimPhase, InstancePhase, Key, pool_key
+from controller import lifecycle, naming, template
+from controller.environment import Environment
+from controller.lifecycle import Course, Verb
+from controller.railway import Gone, NoCapacity, NotReady, RailwayError, RateLimited, Refused
+from controller.railway.budget import Lane
+from controller.storetime import StoreTime
+from controller.template import Recipe
+
+log = logging.getLogger(__name__)
+
+NOT_READY_AGAIN_S = 5.0  # Railway's own advice for a domain that cannot be made yet.
+NO_CAPACITY_AGAIN_S = 300.0
+
+
+class Actor:
+    """`act(key)`: one pass over one instance; how soon to come again, or None until somebody rings.
+
+    `course_of(pool)`: how its instances come to be now; None while nothing may be created.
+    `is_urgent(pool)`: whether claims wait for what is created there.
+    """
+
+    def __init__(
+        self,
+        records: Records,
+        environment: Environment,
+        recipe: Recipe,
+        *,
+        time: StoreTime,
+        course_of: Callable[[AgentPool], Course | None],
+        is_urgent: Callable[[Key], bool],
+    ) -> None:
+        self._records = records
+        self._environment = environment
+        self._recipe = recipe
+        self._time = time
+        self._course_of = course_of
+        self._is_urgent = is_urgent
+        self._unnameable: set[str] = set()
+
+    async def act(self, key: Key) -> float | None:
+        try:
+            instance = await self._records.instance(key)
+        except NotFound:
+            return None
+        pool = await self._pool(instance)
+        try:
+            return await self._advance(instance, pool)
+        except (RateLimited, NotReady, NoCapacity) as error:
+            log.info("later: %s", error, extra={"instance": key.name})
+            return _again_after_s(error)
+        except Refused as error:
+            return await self._refused(key, error)
+        except RailwayError as error:
+            log.warning("%s: %s", type(error).__name__, error, extra={"instance": key.name})
+            return None  # The next look shows what became of it, and rings.
+
+    def wants_name(self, instance: AgentInstance) -> bool:
+        """Claimed, and still under the name it was made with."""
+        service = self._environment.sight.service(instance)
+        return (
+            instance.spec.claim_ref is not None
+            and instance.status.phase not in (InstancePhase.RETIRING, InstancePhase.GONE)
+            and instance.metadata.name not in self._unnameable
+            and service is not None
+            and service.name == instance.spec.service_name
+            and not self._environment.sight.wrote_to(instance)
+        )
+
+    async def _pool(self, instance: AgentInstance) -> AgentPool | None:
+        try:
+            return await self._records.pool(pool_key(instance))
+        except NotFound:
+            return None
+
+    async def _advance(self, instance: AgentInstance, pool: AgentPool | None) -> float | None:
+        """As far as this instance can go now without another look."""
+        course = self._course_of(pool) if pool else None
+        while True:
+            sight = self._environment.sight
+            verb = lifecycle.next_act(instance, sight, course, self._time.now())
+            if verb is None:
+                if self.wants_name(instance):
+                    await self._rename(instance, pool)
+                return None
+            current = await self._current(instance, pool, verb)
+            written = current and await self._perform(verb, current, pool, course)
+            if written is None:
+                return 0.0  # It changed meanwhile: look again.
+            if verb is Verb.DELETE:
+                return None
+            instance = written
+
+    async def _current(
+        self, instance: AgentInstance, pool: AgentPool | None, verb: Verb
+    ) -> AgentInstance | None:
+        """The record names what is about to be sent: the template and the secret of now."""
+        if pool is None or verb not in (Verb.CREATE_WHOLE, Verb.PATCH):
+            return instance
+        now = {
+            "template_hash": template.template_hash(pool, self._recipe),
+            "key_id": template.key_id(self._recipe.secret),
+        }
+        spec = instance.spec.model_copy(update=now)
+        return instance if spec == instance.spec else await self._write(instance, spec=spec)
+
+    async def _perform(
+        self, verb: Verb, instance: AgentInstance, pool: AgentPool | None, course: Course | None
+    ) -> AgentInstance | None:
+        make = template.make(pool, instance, self._recipe) if pool else None
+        urgent = verb is Verb.DELETE or self._is_urgent(pool_key(instance))
+        lane = Lane.URGENT if urgent else Lane.CREATE
+        extra = {"instance": instance.metadata.name}
+        try:
+            found = await self._environment.perform(verb, instance, make, lane)
+        except Gone:
+            if verb is not Verb.DELETE:
+                raise
+            return instance
+        log.info("railway: %s", verb, extra=extra)
+        if course is None:
+            return instance
+        status = lifecycle.stepped(instance.status, verb, course, self._time.now(), **found)
+        return await self._write(instance, status=status)
+
+    async def _refused(self, key: Key, error: Refused) -> float | None:
+        """Not again as it is: the instance has failed, and its pool counts it."""
+        instance = await self._records.instance(key)
+        log.warning("Railway refused: %s", error, extra={"instance": key.name})
+        if instance.spec.claim_ref is None and instance.status.phase is InstancePhase.PROVISIONING:
+            status = lifecycle.failed(
+                instance.status, "Refused", self._time.now(), str(error)[:200]
+            )
+            await self._write(instance, status=status)
+        return None
+
+    async def _rename(self, instance: AgentInstance, pool: AgentPool | None) -> None:
+        """So that it can be found in Railway's dashboard; once, and only what nobody renamed."""
+        ref = instance.spec.claim_ref
+        assert ref is not None  # noqa: S101
+        key = Key(instance.metadata.namespace, ref.name)
+        claims = [c for c in await self._records.claims([key]) if c.metadata.uid == ref.uid]
+        if not claims or claims[0].status.phase is not ClaimPhase.READY:
+            return
+        prefix = instance.spec.service_name.removesuffix(instance.metadata.name)
+        name = naming.claimed_name(prefix, claims[0].spec.agent_id, instance.metadata.name)
+        if name == instance.spec.service_name:
+            self._unnameable.add(instance.metadata.name)
+            return
+        try:
+            await self._environment.rename(instance, name)
+        except (RateLimited, NotReady):
+            raise
+        except RailwayError:
+            self._unnameable.add(instance.metadata.name)  # A name is not worth asking twice.
+            raise
+
+    async def _write(self, instance: AgentInstance, **changed: object) -> AgentInstance | None:
+        new = instance.model_copy(update=changed)
+        return (await self._records.write_instances([new]))[0]
+
+
+def _again_after_s(error: RailwayError) -> float:
+    if isinstance(error, RateLimited):
+        return error.after_s
+    return NOT_READY_AGAIN_S if isinstance(error, NotReady) else NO_CAPACITY_AGAIN_S

@@ -1,0 +1,128 @@
+"""Carries the hand-over of bound claims: asks `handover.decide`, does it, asks again. Many at a time."""
+
+import asyncio
+import logging
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+
+from api.batching import Batcher
+from api.records import Outcome, Records, RecordsError
+from api.types import AgentClaim, AgentInstance, ClaimPhase
+from controller.agents import Agents, Heard, Letter, Reply
+from controller.handover import Ask, Rules, Talk, Tell, Wait, Write, decide, time_to_tell_s
+from controller.storetime import StoreTime
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Promise:
+    """A claim and its instance, both sides agreeing on record."""
+
+    claim: AgentClaim
+    instance: AgentInstance
+    deadline: datetime
+
+
+class Deliveries:
+    """One task for each bound claim, by uid. `calls_at_once` bounds the open calls, not the tasks."""
+
+    def __init__(
+        self,
+        records: Records,
+        agents: Agents,
+        *,
+        keys: Callable[[AgentInstance], tuple[str, ...]],
+        rules: Rules,
+        time: StoreTime,
+        clock: Callable[[], float],
+        may_act: Callable[[], bool],
+        calls_at_once: int,
+    ) -> None:
+        self._agents = agents
+        self._keys = keys
+        self._rules = rules
+        self._time = time
+        self._clock = clock
+        self._may_act = may_act
+        self._calls = asyncio.Semaphore(calls_at_once)
+        self._writes: Batcher[Outcome, AgentClaim | None] = Batcher(records.settle)
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self.ended: Counter[str] = Counter()  # By the phase that a hand-over came to.
+
+    def start(self, promise: Promise, *, bound_here: bool = False) -> None:
+        """See to it that somebody carries this claim; nothing when somebody does already."""
+        uid, attempt = promise.claim.metadata.uid, promise.claim.status.attempt
+        if uid in self._tasks or attempt is None:
+            return
+        # Unless we wrote the bind a moment ago, a call of this attempt may still be at work.
+        talk = Talk(attempt.by, self._clock(), bound_here=bound_here, silent=not bound_here)
+        task = asyncio.create_task(self._carry(promise, talk), name=f"claim {uid}")
+        self._tasks[uid] = task
+        task.add_done_callback(lambda _: self._tasks.pop(uid, None))
+
+    def __len__(self) -> int:
+        return len(self._tasks)
+
+    async def stop(self) -> None:
+        """Cut the calls: whoever leads next asks the agents what became of them."""
+        tasks = list(self._tasks.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _carry(self, promise: Promise, talk: Talk) -> None:
+        try:
+            await self._until_ended(promise, talk)
+        except RecordsError as error:  # What is on record now, the next look will tell.
+            extra = {"claim": promise.claim.metadata.name}
+            log.warning("hand-over interrupted: %s", type(error).__name__, extra=extra)
+
+    async def _until_ended(self, promise: Promise, talk: Talk) -> None:
+        claim, instance = promise.claim, promise.instance
+        while self._may_act():
+            now = self._time.now()
+            match decide(claim, talk, promise.deadline, now, self._clock(), self._rules):
+                case Wait(seconds):
+                    await asyncio.sleep(seconds)
+                case Ask():
+                    talk = await self._ask(instance, talk)
+                case Tell():
+                    talk = await self._tell(claim, instance, talk)
+                case Write() as step:
+                    written = await self._writes.put(Outcome(claim, step.status, step.mark))
+                    if written is None or written.status.phase is not ClaimPhase.BOUND:
+                        self._end(written, instance)
+                        return
+                    claim, talk = written, talk.taken(self._rules.me, self._clock())
+
+    async def _ask(self, instance: AgentInstance, talk: Talk) -> Talk:
+        async with self._calls:
+            status = await self._agents.status(instance.status.url or "", self._keys(instance))
+        return talk.asked(status, self._clock())
+
+    async def _tell(self, claim: AgentClaim, instance: AgentInstance, talk: Talk) -> Talk:
+        spec = claim.spec
+        letter = Letter(spec.agent_id, spec.instructions, spec.join_url)
+        async with self._calls:
+            left_s = time_to_tell_s(talk, self._clock(), self._rules)
+            if not self._may_act() or left_s < self._rules.handover_timeout_s / 2:
+                return talk
+            try:
+                async with asyncio.timeout(left_s):
+                    reply = await self._agents.provision(
+                        instance.status.url or "", self._keys(instance), letter
+                    )
+            except TimeoutError:
+                reply = Reply(Heard.SILENT, detail="no answer in time")
+        extra = {"claim": claim.metadata.name, "instance": instance.metadata.name}
+        log.info("told the agent: %s %s", reply.heard, reply.detail, extra=extra)
+        return talk.heard(reply, self._clock())
+
+    def _end(self, written: AgentClaim | None, instance: AgentInstance) -> None:
+        if written is not None:
+            self.ended[written.status.phase] += 1
+            extra = {"claim": written.metadata.name, "instance": instance.metadata.name}
+            log.info("claim is %s", written.status.phase, extra=extra)

@@ -1,0 +1,214 @@
+"""One Railway environment: what complete looks showed, what we sent since, and what we may send now."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+from api.types import AgentInstance, InstancePhase, Key
+from controller.lifecycle import Verb
+from controller.railway import (
+    Access,
+    Gone,
+    Make,
+    NameTaken,
+    NoCapacity,
+    NotAuthorized,
+    Railway,
+    RailwayError,
+    RateLimited,
+    Service,
+    Unclear,
+)
+from controller.railway.budget import Budget, Lane
+from controller.sight import Look, Sight
+from controller.sizing import Weather
+from controller.storetime import StoreTime
+
+log = logging.getLogger(__name__)
+
+WAIT_IN_LINE_S = 2.0  # Longer than this nobody waits with a worker in hand.
+FORGET_WRITES_AFTER = timedelta(minutes=10)
+
+OWNERS_PER_LOOK = (
+    20  # Unknown services whose owner is read after one look; the rest wait their turn.
+)
+
+
+class Environment:
+    """Holds no truth: a restart looks again. `owner_id`: whose services are ours."""
+
+    def __init__(
+        self,
+        railway: Railway,
+        *,
+        owner_id: str,
+        time: StoreTime,
+        clock: Callable[[], float],
+        scheme: str,
+        budget: Budget | None = None,
+    ) -> None:
+        self._railway = railway
+        self._owner_id = owner_id
+        self._time = time
+        self._clock = clock
+        self._budget = budget or Budget()
+        self._wrote: dict[str, datetime] = {}
+        self._doubts: dict[str, datetime] = {}
+        self._owners: dict[tuple[str, bool], str | None] = {}
+        self._unknown: tuple[Service, ...] = ()
+        self.sight = Sight(wrote=self._wrote, doubts=self._doubts, scheme=scheme)
+        self.access: Access | None = None
+        self.weather = Weather(None, "NotLookedYet")
+        self.requests = 0
+
+    # ---------------------------------------------------------------- looking
+
+    async def look(self, at: datetime) -> None:
+        """One complete look, begun after `at` (store time), or the reason why there was none."""
+        await self._admit(Lane.LOOK)
+        try:
+            if self.access is None:
+                self.access = await self._railway.probe()
+                await self._admit(Lane.LOOK)
+            found = await self._railway.observe()
+        except RailwayError as error:
+            self._note(error)
+            raise
+        self.requests += found.requests - 1
+        self._budget.spent(found.requests - 1, self._clock())
+        self._told()
+        self.weather = Weather(True, "Observed", self._says() or "")
+        latest = Look(at, found.services)
+        self.sight = replace(self.sight, latest=latest, before=self.sight.latest)
+        for stamps in (self._wrote, self._doubts):
+            for name in [n for n, then in stamps.items() if at - then > FORGET_WRITES_AFTER]:
+                del stamps[name]
+
+    async def learn_owners(self, instances: Iterable[AgentInstance]) -> None:
+        """Read, once, whose each service is that no record of ours explains."""
+        known = [i for i in instances if i.status.phase is not InstancePhase.GONE]
+        ids = {i.status.service_id for i in known}
+        names = {i.spec.service_name.casefold() for i in known}
+        seen = self.sight.latest.services if self.sight.latest else ()
+        self._unknown = tuple(s for s in seen if s.id not in ids and s.name.casefold() not in names)
+        unread = [s for s in self._unknown if (s.id, s.has_source) not in self._owners]
+        for service in unread[:OWNERS_PER_LOOK]:
+            await self._admit(Lane.LOOK_MORE)
+            owner = await self._railway.owner_of(service.id)
+            self._told()
+            self._owners[service.id, service.has_source] = owner
+
+    def orphans(self, pool: Key, prefix: str) -> list[Service]:
+        """Services with our owner's mark for this pool and no record; and, until their owner is
+        read, those that bear its prefix: better one too few than one too many."""
+        return [s for s in self._unknown if self._belongs(s, pool, prefix)]
+
+    def _belongs(self, service: Service, pool: Key, prefix: str) -> bool:
+        read = (service.id, service.has_source) in self._owners
+        if not read:
+            return service.name.casefold().startswith(prefix)
+        owner = self._owners[service.id, service.has_source]
+        return owner == f"{self._owner_id}/{pool.namespace}/{pool.name}"
+
+    def next_look_s(self, moving: bool, tick_s: float) -> float:
+        pages = max(1, -(-len(self.sight.latest.services) // 500) if self.sight.latest else 1)
+        return self._budget.look_every_s(moving, pages, tick_s, self._clock())
+
+    # ---------------------------------------------------------------- acting
+
+    async def perform(
+        self, verb: Verb, instance: AgentInstance, make: Make | None, lane: Lane
+    ) -> dict[str, str]:
+        """Send one request for this instance; what it found (`service_id`, `url`).
+
+        Raises RailwayError; where the effect may have happened, nothing more is sent before a look.
+        """
+        name = instance.metadata.name
+        return await self._guarded(name, lane, lambda: self._send(verb, instance, make))
+
+    async def rename(self, instance: AgentInstance, new_name: str) -> None:
+        service_id = instance.status.service_id or ""
+
+        async def send() -> dict[str, str]:
+            await self._railway.rename(service_id, new_name)
+            return {}
+
+        await self._guarded(instance.metadata.name, Lane.RENAME, send)
+
+    async def _guarded(
+        self, name: str, lane: Lane, send: Callable[[], Awaitable[dict[str, str]]]
+    ) -> dict[str, str]:
+        await self._admit(lane)
+        self._wrote[name] = self._time.now()
+        try:
+            found = await send()
+        except (Unclear, NameTaken, NotAuthorized, Gone) as error:
+            self._doubts[name] = self._time.now()
+            self._note(error)
+            raise
+        except asyncio.CancelledError:
+            self._doubts[name] = self._time.now()
+            raise
+        except RailwayError as error:
+            self._note(error)
+            raise
+        finally:
+            self._wrote[name] = self._time.now()
+        self._told()
+        return found
+
+    async def _send(self, verb: Verb, instance: AgentInstance, make: Make | None) -> dict[str, str]:
+        railway, service_id = self._railway, instance.status.service_id or ""
+        match verb:
+            case Verb.CREATE_EMPTY:
+                return {"service_id": await railway.create_empty(instance.spec.service_name)}
+            case Verb.CREATE_WHOLE if make is not None:
+                return {"service_id": await railway.create_whole(make)}
+            case Verb.CREATE_DOMAIN:
+                return {"url": self.sight.url(await railway.create_domain(service_id))}
+            case Verb.PATCH if make is not None:
+                await railway.patch(service_id, make)
+            case Verb.UPDATE_SETTINGS if make is not None:
+                await railway.update_settings(service_id, make)
+            case Verb.AUTO_DEPLOY_OFF:
+                await railway.auto_deploy_off(service_id)
+            case Verb.DEPLOY:
+                await railway.deploy(service_id)
+            case Verb.DELETE:
+                await railway.delete(service_id)
+        return {}
+
+    # ---------------------------------------------------------------- the budget
+
+    async def _admit(self, lane: Lane) -> None:
+        """Take one request from the budget; RateLimited where it would have to wait for long."""
+        wait_s = self._budget.wait_s(lane, self._clock())
+        while wait_s > 0:  # Others may take what came free meanwhile.
+            if wait_s > WAIT_IN_LINE_S:
+                raise RateLimited("held back: " + (self._says() or "budget"), wait_s)
+            await asyncio.sleep(wait_s)
+            wait_s = self._budget.wait_s(lane, self._clock())
+        self._budget.spent(1, self._clock())
+        self.requests += 1
+
+    def _says(self) -> str | None:
+        return self._budget.says(self._clock())
+
+    def _told(self) -> None:
+        self._budget.told(self._railway.allowance, self._clock())
+
+    def _note(self, error: RailwayError) -> None:
+        """What this failure says of Railway as a whole."""
+        now = self._clock()
+        self._told()
+        if isinstance(error, RateLimited):
+            self._budget.closed_until(now + error.after_s)
+            self.weather = Weather(False, "RateLimited", self._says() or str(error))
+        elif isinstance(error, Unclear):
+            self.weather = Weather(False, "NoAnswer", "Railway's API gave no usable answer")
+        elif isinstance(error, NoCapacity):
+            self.weather = Weather(True, "NoCapacity", str(error))
+        elif isinstance(error, NotAuthorized) and self.access is None:
+            self.weather = Weather(False, "NotAuthorized", "Railway refuses RAILWAY_API_TOKEN")

@@ -1,0 +1,1 @@
+"""Everything on one machine: a Postgres of our own, a simulated Railway, controller and sidecar."""

@@ -1,0 +1,270 @@
+"""One pool: who gets whom, how many to make, which to retire, and what to say of it. Pure.
+
+match(bindable) -> Match                   claims to their instances, oldest first
+plan(pool, instances, ...) -> Plan         what to create and to delete, counted by law 4
+pool_status(pool, ...) -> PoolStatus       what was seen, with kstatus' conditions
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from api.conditions import condition, with_condition
+from api.records import Bind, Bindable
+from api.types import (
+    AgentClaim,
+    AgentInstance,
+    AgentPool,
+    ClaimPhase,
+    ClaimStatus,
+    Condition,
+    InstancePhase,
+    OnEmpty,
+    PoolSpec,
+    PoolStatus,
+    ReclaimPolicy,
+    oldest_first,
+)
+
+# Under `Delete`, a failed instance is kept this long: it shows what went wrong, and a template that
+# always fails buys `minIdle` services in this time, not one a second.
+FAILED_LINGERS = timedelta(minutes=10)
+DEFAULT_CLAIM_TIMEOUT = timedelta(minutes=10)  # Where the pool is not there to say.
+
+
+# ---------------------------------------------------------------- claims
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    binds: tuple[Bind, ...]
+    refused: tuple[AgentClaim, ...]  # `onEmpty: Fail`, and nobody is idle.
+
+
+def match(there: Bindable, limit: int) -> Match:
+    """Oldest claim to oldest idle instance. Nobody is refused unless every idle one was seen."""
+    claims = sorted(there.claims, key=oldest_first)
+    idle = sorted(there.idle, key=oldest_first)
+    binds = tuple(Bind(c, i) for c, i in zip(claims, idle, strict=False))
+    saw_all = len(idle) < limit
+    left = claims[len(idle) :] if saw_all else []
+    return Match(binds, tuple(c for c in left if c.spec.on_empty is OnEmpty.FAIL))
+
+
+def deadline(claim: AgentClaim, pool: AgentPool | None) -> datetime:
+    """Creation plus the claim's own timeout, else its pool's."""
+    created = claim.metadata.creation_timestamp
+    assert created is not None, "a claim on record has a creation time"  # noqa: S101
+    own = claim.spec.timeout or (pool.spec.claim_timeout if pool else DEFAULT_CLAIM_TIMEOUT)
+    return created + own
+
+
+def failed_claim(claim: AgentClaim, reason: str, message: str, now: datetime) -> ClaimStatus:
+    """Failed for this reason: Ready is False, and Stalled tells tools that wait to give up."""
+    conditions = claim.status.conditions
+    for kind, status in (("Ready", "False"), ("Stalled", "True")):
+        new = Condition(
+            type=kind,
+            status="True" if status == "True" else "False",
+            reason=reason,
+            message=message,
+            last_transition_time=now,
+            observed_generation=claim.metadata.generation,
+        )
+        conditions = with_condition(conditions, new)
+    return claim.status.model_copy(update={"phase": ClaimPhase.FAILED, "conditions": conditions})
+
+
+def timed_out(claim: AgentClaim, pool: AgentPool | None, now: datetime) -> ClaimStatus | None:
+    """A Pending claim past its deadline is Failed; None while it may wait."""
+    if claim.status.phase is not ClaimPhase.PENDING or now < deadline(claim, pool):
+        return None
+    if pool is None:
+        name = claim.spec.pool_ref.name
+        return failed_claim(claim, "PoolNotFound", f"there is no pool named {name}", now)
+    return failed_claim(claim, "TimedOut", "no agent became ready in time", now)
+
+
+# ---------------------------------------------------------------- instances
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What one pass does about the size of a pool."""
+
+    make: int = 0
+    retire: tuple[tuple[AgentInstance, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Stall:
+    """Why nothing more is created: a reason for programs, a sentence that says the mend."""
+
+    reason: str
+    message: str
+
+
+def plan(
+    pool: AgentPool,
+    instances: Sequence[AgentInstance],
+    waiting: int,
+    orphans: int,
+    stall: Stall | None,
+    now: datetime,
+) -> Plan:
+    """Creates fill up to `minIdle` and one more for each claim that waits, within `maxTotal`."""
+    spec = pool.spec
+    if spec.paused:
+        return Plan()
+    warm = [i for i in instances if is_warm(i)]
+    wanted = spec.min_idle + waiting
+    room = spec.max_total - total(instances) - orphans
+    make = 0 if stall else max(0, min(wanted - len(warm), room))
+    return Plan(make, tuple(_unneeded(spec, instances, warm, len(warm) - wanted, now)))
+
+
+def is_free(i: AgentInstance) -> bool:
+    """No claim ever got it, and it is not known to serve a stranger."""
+    return i.spec.claim_ref is None and i.status.barred is None
+
+
+def is_warm(i: AgentInstance) -> bool:
+    """Idle, or may still become so: what counts towards `minIdle`."""
+    return is_free(i) and i.status.phase in (InstancePhase.IDLE, InstancePhase.PROVISIONING)
+
+
+def total(instances: Sequence[AgentInstance]) -> int:
+    """Services in existence or intended; only Gone ones free their room."""
+    return sum(i.status.phase is not InstancePhase.GONE for i in instances)
+
+
+def failures(instances: Sequence[AgentInstance], template_hash: str) -> int:
+    """How many free instances of this very template have failed."""
+    failed = (i for i in instances if is_free(i) and i.status.phase is InstancePhase.FAILED)
+    return sum(i.spec.template_hash == template_hash for i in failed)
+
+
+def failing(
+    pool: AgentPool, instances: Sequence[AgentInstance], template_hash: str
+) -> Stall | None:
+    """`minIdle` failures of one template stop creation until template, policy or records change."""
+    count = failures(instances, template_hash)
+    if count < max(pool.spec.min_idle, 1):
+        return None
+    return Stall(
+        "TemplateFailing",
+        f"{count} instances of this template failed; mend the template, or delete the failed services",
+    )
+
+
+def _unneeded(
+    spec: PoolSpec,
+    instances: Sequence[AgentInstance],
+    warm: Sequence[AgentInstance],
+    surplus: int,
+    now: datetime,
+) -> list[tuple[AgentInstance, str]]:
+    """What reclaimPolicy Delete lets go: failed ones after a while, and surplus, newest first."""
+    if spec.reclaim_policy is not ReclaimPolicy.DELETE:
+        return []
+    failed = [(i, "Failed") for i in instances if is_free(i) and _has_lingered(i, now)]
+    spare = sorted(warm, key=lambda i: (i.status.phase is InstancePhase.IDLE, *_newest_first(i)))
+    return failed + [(i, "Surplus") for i in spare[: max(surplus, 0)]]
+
+
+def _newest_first(i: AgentInstance) -> tuple[int, float]:
+    created = i.metadata.creation_timestamp
+    return -i.metadata.seq, -created.timestamp() if created else 0.0
+
+
+def _has_lingered(i: AgentInstance, now: datetime) -> bool:
+    ready = condition(i.status.conditions, "Ready")
+    if i.status.phase is not InstancePhase.FAILED or ready is None:
+        return False
+    return now - ready.last_transition_time >= FAILED_LINGERS
+
+
+# ---------------------------------------------------------------- the pool's status
+
+
+@dataclass(frozen=True, slots=True)
+class Weather:
+    """How Railway is to talk to: what the pool's ProviderReachable condition says."""
+
+    reachable: bool | None  # None: not looked yet.
+    reason: str = "Observed"
+    message: str = ""
+
+
+def pool_status(
+    pool: AgentPool,
+    instances: Sequence[AgentInstance],
+    waiting: int,
+    orphans: int,
+    template_hash: str,
+    stall: Stall | None,
+    weather: Weather,
+    now: datetime,
+) -> PoolStatus:
+    """What was seen in this pass. Equal to the old one when nothing changed, so that it is not written."""
+    phases = [i.status.phase for i in instances if is_free(i)]
+    idle = phases.count(InstancePhase.IDLE)
+    in_all = total(instances) + orphans
+    status = pool.status.model_copy(
+        update={
+            "observed_generation": pool.metadata.generation,
+            "provisioning": phases.count(InstancePhase.PROVISIONING),
+            "idle": idle,
+            "claimed": sum(_is_claimed(i) for i in instances),
+            "failed": phases.count(InstancePhase.FAILED),
+            "total": in_all,
+            "waiting": waiting,
+            "outdated": sum(
+                is_warm(i) and i.spec.template_hash != template_hash for i in instances
+            ),
+            "selector": f"pool.convos.org/pool={pool.metadata.name}",
+        }
+    )
+    facts = _facts(pool, idle, in_all, orphans, stall, weather)
+    conditions = pool.status.conditions
+    for kind, (verdict, reason, message) in facts.items():
+        new = Condition(
+            type=kind,
+            status="Unknown" if verdict is None else "True" if verdict else "False",
+            reason=reason,
+            message=message,
+            last_transition_time=now,
+            observed_generation=pool.metadata.generation,
+        )
+        conditions = with_condition(conditions, new)
+    return status.model_copy(update={"conditions": conditions})
+
+
+def _is_claimed(i: AgentInstance) -> bool:
+    return i.spec.claim_ref is not None and i.status.phase is not InstancePhase.GONE
+
+
+def _facts(
+    pool: AgentPool, idle: int, in_all: int, orphans: int, stall: Stall | None, weather: Weather
+) -> dict[str, tuple[bool | None, str, str]]:
+    """Each condition's verdict, reason and sentence."""
+    spec = pool.spec
+    enough, full = idle >= spec.min_idle, in_all >= spec.max_total
+    at_rest = enough or stall is not None or spec.paused or full
+    have = f"{idle} of {spec.min_idle} idle"
+    found = f", {orphans} of them without a record" if orphans else ""
+    return {
+        "Ready": (enough, "EnoughIdle" if enough else "TooFewIdle", have),
+        "Reconciling": (not at_rest, "AtRest" if at_rest else "FillingUp", ""),
+        "Stalled": (
+            stall is not None,
+            stall.reason if stall else "NotStalled",
+            stall.message if stall else "",
+        ),
+        "ProviderReachable": (weather.reachable, weather.reason, weather.message),
+        "AtCapacity": (
+            full,
+            "Full" if full else "Room",
+            f"{in_all} of {spec.max_total} services{found}",
+        ),
+    }

@@ -1,0 +1,1 @@
+"""One suite for every store of records: the tests speak to the port alone."""
