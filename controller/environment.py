@@ -15,6 +15,7 @@ from controller.railway import (
     NameTaken,
     NoCapacity,
     NotAuthorized,
+    NotReady,
     Railway,
     RailwayError,
     RateLimited,
@@ -73,6 +74,9 @@ class Environment:
                 self.access = await self._railway.probe()
                 await self._admit(Lane.LOOK)
             found = await self._railway.observe()
+        except NotReady as error:  # Refused before anything was sent.
+            self.weather = Weather(False, "Unreachable", "Railway's API cannot be reached")
+            raise Unclear(str(error)) from None
         except RailwayError as error:
             self._note(error)
             raise

@@ -107,7 +107,7 @@ def test_what_get_prints_is_read_back() -> None:
             a_pool("  claimTimeout: soon\n"),
             'spec.claimTimeout: "soon" must be a duration such as 45s',
         ),
-        (a_pool("  minIdle: 20\n"), "line 5: spec: minIdle (20) must not exceed maxTotal (10)"),
+        (a_pool("  minIdle: 20\n"), "line 4: spec: minIdle (20) must not exceed maxTotal (10)"),
         (a_pool("  rollout: {maxUnavailable: 2}\n"), "spec: rollout: not yet"),
         (a_pool("  minIdle: 1\n  minIdle: 2\n"), "line 7: spec.minIdle: stands there twice"),
         (a_pool(name="Upper"), 'metadata.name: "Upper" must match pattern'),
@@ -142,7 +142,7 @@ def test_everything_that_is_wrong_is_said_at_once_with_its_document() -> None:
     assert [line.split(":")[0] for line in said] == [
         "f.yaml, document 1, line 6",
         "f.yaml, document 1, line 7",
-        "f.yaml, document 2, line 5",
+        "f.yaml, document 2, line 13",
     ]
 
 

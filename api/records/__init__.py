@@ -20,6 +20,7 @@ from api.types import (
     ClaimPhase,
     ClaimStatus,
     Condition,
+    InstancePhase,
     Key,
 )
 
@@ -297,3 +298,22 @@ def bound_status(claim: AgentClaim, instance: AgentInstance, attempt: Attempt) -
             "conditions": with_condition(claim.status.conditions, bound),
         }
     )
+
+
+def marked(instance: AgentInstance, mark: Mark, now: datetime) -> AgentInstance:
+    """The instance as a hand-over's end leaves it; one rule for all stores."""
+    status = instance.status
+    ready = Condition(
+        type="Ready",
+        status="False",
+        reason=mark.reason,
+        last_transition_time=now,
+        observed_generation=instance.metadata.generation,
+    )
+    final = status.phase in (InstancePhase.RETIRING, InstancePhase.GONE)
+    changes = {
+        "barred": mark.reason,
+        "phase": InstancePhase.FAILED if mark.failed and not final else status.phase,
+        "conditions": with_condition(status.conditions, ready),
+    }
+    return instance.model_copy(update={"status": status.model_copy(update=changes)})

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from datetime import datetime, timedelta
 from typing import Any
 
-from api.records import Bind, Outcome, bound_status
+from api.records import Bind, Event, Outcome, bound_status
 from api.types import (
     MANAGED_BY,
     AgentClaim,
@@ -23,6 +23,7 @@ from api.types import (
 Columns = dict[str, Any]
 
 COUNTS = ("provisioning", "idle", "claimed", "failed", "total", "waiting", "outdated")
+MESSAGE_MAX = 1024  # Characters of an event that are kept.
 
 
 def to_json(value: object) -> str:
@@ -200,4 +201,17 @@ def instance_status_columns(instance: AgentInstance) -> Columns:
         "ready_at": status.ready_at,
         "barred": status.barred,
         "conditions": _conditions_column(status.conditions),
+    }
+
+
+def event_columns(event: Event, count: int) -> Columns:
+    """An event that came so often in this batch."""
+    return {
+        "namespace": event.key.namespace,
+        "kind": event.kind,
+        "name": event.key.name,
+        "type": event.type,
+        "reason": event.reason,
+        "message": event.message[:MESSAGE_MAX],
+        "count": count,
     }

@@ -8,6 +8,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import suppress
+from dataclasses import asdict
 from typing import Any, TypedDict, cast
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
@@ -74,7 +75,7 @@ async def connect(dsn: str, command_s: float = COMMAND_S) -> asyncpg.Connection:
     try:
         connection = await asyncpg.connect(**options(dsn, command_s))
         await prepare(connection)
-        return cast(asyncpg.Connection, connection)
+        return connection
     except (*Failure, ValueError) as error:
         refused = unconnected(error)
     raise refused
@@ -128,6 +129,11 @@ def bell_of(payload: str) -> Bell | None:
     return None
 
 
+def payload_of(bell: Bell) -> str:
+    """As the triggers write it."""
+    return json.dumps(asdict(bell))
+
+
 class Ear:
     """One LISTEN connection: what rang since it was opened, and whether it still lives."""
 
@@ -136,10 +142,7 @@ class Ear:
         self._heard: asyncio.Queue[Bell | None] = asyncio.Queue()
         connection.add_termination_listener(self._broke)
 
-    async def open(self) -> None:
-        await self._connection.add_listener(CHANNEL, self._hear)
-
-    def _hear(self, connection: Any, pid: int, channel: str, payload: object) -> None:
+    def hear(self, connection: Any, pid: int, channel: str, payload: object) -> None:
         if self._heard.qsize() >= BELLS_MAX:
             while not self._heard.empty():
                 self._heard.get_nowait()
@@ -156,27 +159,43 @@ class Ear:
             with suppress(TimeoutError):
                 async with asyncio.timeout(QUIET_S):
                     return await self._heard.get()
-            await self._connection.execute("SELECT", timeout=CONNECT_S)
+            try:
+                await self._connection.execute("SELECT", timeout=CONNECT_S)
+            except Failure:
+                return None
 
     def close(self) -> None:
         self._connection.remove_termination_listener(self._broke)
         self._connection.terminate()
 
 
-async def ears(dsn: str) -> AsyncIterator[Ear]:
-    """An open ear, and another whenever the last one was used up; backs off while there is none."""
+async def _listen(dsn: str) -> Ear:
+    connection = await connect(dsn)
+    ear = Ear(connection)
+    try:
+        await connection.add_listener(CHANNEL, ear.hear)
+        return ear
+    except Failure as error:
+        deaf = named(error)
+    ear.close()
+    raise deaf
+
+
+async def bells(dsn: str) -> AsyncIterator[Bell]:
+    """Rings from now on, a `resync` first and after each break; backs off while there is no connection."""
     wait_s = AGAIN_S[0]
     while True:
-        ear = None
         try:
-            ear = Ear(await connect(dsn))
-            await ear.open()
-            wait_s = AGAIN_S[0]
-            yield ear
-        except (*Failure, RecordsError):
-            pass
+            ear = await _listen(dsn)
+        except RecordsError:
+            await asyncio.sleep(wait_s)
+            wait_s = min(2 * wait_s, AGAIN_S[1])
+            continue
+        try:
+            yield Bell("resync")
+            while bell := await ear.next():
+                yield bell
         finally:
-            if ear is not None:
-                ear.close()
+            ear.close()
+        wait_s = AGAIN_S[0]
         await asyncio.sleep(wait_s)
-        wait_s = min(2 * wait_s, AGAIN_S[1])

@@ -268,7 +268,7 @@ class MemoryRecords:
     def _intend_in_one(
         self, pool: AgentPool, intent: AgentInstance, orphans: int
     ) -> AgentInstance | None:
-        if self.store.room(key_of(pool), orphans) < 1:
+        if self.store.room(pool, orphans) < 1:
             return None
         return self._intent(intent)
 
@@ -277,7 +277,7 @@ class MemoryRecords:
     ) -> AgentInstance | None:
         """Write it, then count: of two who write at once both may give way, and none goes over."""
         made = await self._write("intend", lambda: self._intent(intent))
-        if made is None or self.store.room(key_of(pool), orphans) >= 0:
+        if made is None or self.store.room(pool, orphans) >= 0:
             return made
         with suppress(Conflict, NotFound):  # Somebody else was quicker.
             await self._write("intend undo", lambda: self.store.delete(made, unchanged=True))

@@ -29,6 +29,7 @@ from api.records import (
     Outcome,
     Thing,
     bound_status,
+    marked,
 )
 from api.records.memory_bells import Door, at_once, bell_of
 from api.records.memory_tables import (
@@ -36,7 +37,6 @@ from api.records.memory_tables import (
     Change,
     Tables,
     found,
-    marked,
     offerable,
     promisable,
     serves,
@@ -113,16 +113,17 @@ class MemoryStore:
             door.sever()
 
     # ---- every write ends here
-    def _put(self, thing: Thing) -> Thing:
+    def _put(self, thing: Thing, *, rings: bool = True) -> Thing:
         version = {"resource_version": str(len(self.log) + 1)}
         thing = thing.model_copy(update={"metadata": thing.metadata.model_copy(update=version)})
-        self._record(Change(thing.kind, key_of(thing), thing), thing)
+        self._record(Change(thing.kind, key_of(thing), thing))
+        if rings:
+            self.ring(bell_of(thing, deleted=False))
         return thing
 
-    def _record(self, change: Change, thing: Kind) -> None:
+    def _record(self, change: Change) -> None:
         self.log.append(change)
         self.tables.apply(change)
-        self.ring(bell_of(thing, deleted=change.thing is None))
 
     def _put_spec(self, thing: Thing, changes: dict[str, Any]) -> Thing:
         """A change of the spec moves the generation."""
@@ -167,11 +168,11 @@ class MemoryStore:
         return now if changed == now else self._put(changed)
 
     def write_pool_status(self, pool: AgentPool) -> AgentPool:
-        """Raises Conflict, NotFound."""
+        """Raises Conflict, NotFound. It rings nothing: a pool rings for what its user changed."""
         now = self._same_pool(pool)
         if pool.status == now.status:
             return now
-        return self._put(now.model_copy(update={"status": pool.status}))
+        return self._put(now.model_copy(update={"status": pool.status}), rings=False)
 
     def _same_pool(self, pool: AgentPool) -> AgentPool:
         now = self._still(pool)
@@ -191,7 +192,8 @@ class MemoryStore:
         now = self._still(thing)
         if unchanged and not self.as_read(now, thing):
             raise Conflict(f"{thing.kind} {key_of(thing)} has changed")
-        self._record(Change(thing.kind, key_of(thing), None), now)
+        self._record(Change(thing.kind, key_of(thing), None))
+        self.ring(bell_of(now, deleted=True))
 
     # ---- what the controller writes
     def settle(self, outcome: Outcome) -> AgentClaim | None:
@@ -253,7 +255,8 @@ class MemoryStore:
         if self.named_by_another(claim, status):
             return None
         claim = self._put(claim.model_copy(update={"status": status}))
-        return Bind(claim, self._reserve(instance, claim))
+        shown = instance.status.model_copy(update={"phase": InstancePhase.CLAIMED})
+        return Bind(claim, self._reserve(instance, claim, {"status": shown}))
 
     def promise(self, bind: Bind, attempt: Attempt) -> AgentClaim | None:
         """The claim's side alone, over the version read."""
@@ -268,16 +271,18 @@ class MemoryStore:
         now = self.tables.instances.get(key_of(bind.instance))
         if now is None or not self.as_read(now, bind.instance) or not offerable(now):
             return None
-        return self._reserve(now, bind.claim)
+        return self._reserve(now, bind.claim, {})
 
-    def _reserve(self, instance: AgentInstance, claim: AgentClaim) -> AgentInstance:
+    def _reserve(
+        self, instance: AgentInstance, claim: AgentClaim, shown: dict[str, Any]
+    ) -> AgentInstance:
         ref = ClaimRef(
             name=claim.metadata.name,
             uid=claim.metadata.uid,
             reclaim_policy=claim.spec.reclaim_policy,
         )
         spec = instance.spec.model_copy(update={"claim_ref": ref})
-        return self._put_spec(instance, {"spec": spec})
+        return self._put_spec(instance, {"spec": spec, **shown})
 
     def as_it_stands(self, bind: Bind) -> Bind | None:
         """The promise as both sides have it now; None where they do not agree."""
@@ -288,12 +293,12 @@ class MemoryStore:
         agreed = serves(instance, claim) and promisable(claim, instance)
         return Bind(claim, instance) if agreed else None
 
-    def room(self, pool: Key, orphans: int) -> int:
+    def room(self, pool: AgentPool, orphans: int) -> int:
         """How many more instances the live pool may have; less than 0 where it was deleted."""
-        live = self.tables.pools.get(pool)
-        if live is None:
+        live = self.tables.pools.get(key_of(pool))
+        if live is None or live.metadata.uid != pool.metadata.uid:
             return -1
-        mine = self.tables.of_pool(pool)
+        mine = self.tables.of_pool(key_of(pool))
         living = sum(1 for i in mine if i.status.phase is not InstancePhase.GONE)
         return live.spec.max_total - living - orphans
 

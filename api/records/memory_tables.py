@@ -5,14 +5,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from api.conditions import with_condition
-from api.records import Bindable, Fate, KindName, Mark, NotFound, Thing, View
+from api.records import Bindable, Fate, KindName, NotFound, Thing, View
 from api.types import (
     AgentClaim,
     AgentInstance,
     AgentPool,
     ClaimPhase,
-    Condition,
     InstancePhase,
     Key,
     Kind,
@@ -47,25 +45,6 @@ def serves(instance: AgentInstance, claim: AgentClaim) -> bool:
     """Whether the instance's own side says that it is this claim's."""
     ref = instance.spec.claim_ref
     return ref is not None and ref.uid == claim.metadata.uid
-
-
-def marked(instance: AgentInstance, mark: Mark, now: datetime) -> AgentInstance:
-    """The instance as a hand-over's end leaves it."""
-    status = instance.status
-    ready = Condition(
-        type="Ready",
-        status="False",
-        reason=mark.reason,
-        last_transition_time=now,
-        observed_generation=instance.metadata.generation,
-    )
-    failed = mark.failed and status.phase not in FINAL
-    changes = {
-        "barred": mark.reason,
-        "phase": InstancePhase.FAILED if failed else status.phase,
-        "conditions": with_condition(status.conditions, ready),
-    }
-    return instance.model_copy(update={"status": status.model_copy(update=changes)})
 
 
 # ---------------------------------------------------------------- what a look reads

@@ -67,7 +67,7 @@ LEFT JOIN agent_claims c
 WHERE i.namespace = $1 AND i.pool = $2 ORDER BY i.seq;
 
 -- name: fate
-SELECT CASE WHEN instance = $4 THEN 'kept' ELSE 'moved' END
+SELECT CASE WHEN instance = $4 THEN 'kept' ELSE 'moved' END AS fate
 FROM agent_claims WHERE namespace = $1 AND name = $2 AND uid = $3;
 
 -- The hot look. `now` comes with every row, and with one row of NULLs where nobody waits.

@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
+import asyncpg
+
 from api.records.columns import COUNTS
 from api.types import (
     MANAGED_BY,
@@ -40,7 +42,7 @@ from api.types import (
     Template,
 )
 
-Row = Mapping[str, Any]
+Row = asyncpg.Record
 
 
 # ---------------------------------------------------------------- what all kinds share
@@ -61,7 +63,7 @@ def _meta(row: Row, seq: int = 0) -> Meta:
     )
 
 
-def _conditions(value: Sequence[Row]) -> tuple[Condition, ...]:
+def _conditions(value: Sequence[Mapping[str, Any]]) -> tuple[Condition, ...]:
     return tuple(
         Condition.model_construct(
             type=c["type"],
@@ -241,5 +243,3 @@ def _instance_status(row: Row) -> InstanceStatus:
         barred=row["barred"],
         conditions=_conditions(row["conditions"]),
     )
-
-

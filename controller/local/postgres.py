@@ -12,7 +12,6 @@ import pwd
 import secrets
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -23,6 +22,7 @@ import asyncpg
 
 from api.settings import SettingError
 from controller.local.children import Child, User, as_user
+from controller.local.state import free_port, make_passable
 
 DATABASE = "agent_pool"
 START_PATIENCE_S = 60.0  # Recovery after a kill -9 of a busy server included.
@@ -221,7 +221,7 @@ def unprivileged_user() -> User | None:
 
 def make_home(home: Path, user: User | None) -> None:
     """The server's folder (0700, its own). Its parents stay as they are, but for those made here."""
-    _make_open(home.parent)
+    make_passable(home.parent)
     home.mkdir(mode=0o700, exist_ok=True)
     if user is None:
         return
@@ -230,13 +230,6 @@ def make_home(home: Path, user: User | None) -> None:
         raise SettingError(
             "--state", f"user {user.name}, as whom PostgreSQL runs, cannot reach {home}; {_MEND}"
         )
-
-
-def _make_open(folder: Path) -> None:
-    if not folder.exists():
-        _make_open(folder.parent)
-        folder.mkdir()
-        folder.chmod(0o755)  # Whatever the umask: the server's user must get through.
 
 
 def reachable_binaries(bin_dir: Path, home: Path, user: User | None) -> Path:
@@ -263,14 +256,6 @@ def _can(user: User, script: str, path: Path) -> bool:
     argv = ["/bin/sh", "-c", script, "can", str(path)]
     done = subprocess.run(argv, cwd="/", capture_output=True, **as_user(user))  # noqa: S603
     return bool(done.returncode == 0)
-
-
-def free_port() -> int:
-    """A TCP port of loopback that nobody has at this moment."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def _pid_in(pid_file: Path) -> int | None:

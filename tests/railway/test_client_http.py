@@ -128,6 +128,7 @@ async def test_a_limit_that_was_hit_says_how_long_to_wait(answer: Answer, after_
         text(200, "<!DOCTYPE html>"),
         text(200, "[" * 100_000),
         text(200, '["data"]'),
+        text(200, '{"data": {}}'),
         text(200, '{"data": {"a": 1, "b": 2}}'),
         text(200, '{"errors": "boom"}'),
         text(200, '{"errors": [7]}'),

@@ -8,7 +8,7 @@ from functools import partial
 from api.records import Bell, Bind, Event, Fate, Lease, Outcome, RecordsError, Thing, View
 from api.records.memory import MemoryRecords, Shape
 from api.records.memory_store import MemoryStore, Noted
-from api.records.memory_tables import Tables
+from api.records.memory_tables import Tables, found
 from api.types import (
     AgentClaim,
     AgentInstance,
@@ -48,7 +48,7 @@ class WritesOverAnyVersion(MemoryStore):
 
 class ForgetsUids(MemoryStore):
     def _still(self, thing: Thing) -> Thing:
-        now: Thing = self.tables.by_kind[thing.kind][key_of(thing)]
+        now: Thing = found(self.tables.by_kind[thing.kind], key_of(thing))
         return now
 
 
@@ -79,7 +79,9 @@ class BindsWhatIsTaken(MemoryStore):
 
 
 class BindsOneSideOnly(MemoryStore):
-    def _reserve(self, instance: AgentInstance, claim: AgentClaim) -> AgentInstance:
+    def _reserve(
+        self, instance: AgentInstance, claim: AgentClaim, shown: dict[str, object]
+    ) -> AgentInstance:
         return instance
 
 
@@ -125,14 +127,14 @@ class ForgetsTheLockOfIntents(MemoryRecords):
     async def intend(
         self, pool: AgentPool, instances: Sequence[AgentInstance], orphans: int
     ) -> list[AgentInstance]:
-        room = max(0, self.store.room(key_of(pool), orphans))
+        room = max(0, self.store.room(pool, orphans))
         await asyncio.sleep(0)
         made = [self._intent(intent) for intent in instances[:room]]
         return [intent for intent in made if intent is not None]
 
 
 class CountsByThePoolThatWasRead(MemoryStore):
-    def room(self, pool: Key, orphans: int) -> int:
+    def room(self, pool: AgentPool, orphans: int) -> int:
         return max(super().room(pool, orphans), 1)
 
 

@@ -8,9 +8,13 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Protocol
 
+import asyncpg
+
 from api.records import Records
 from api.records.memory import MemoryRecords, Shape
 from api.records.memory_store import MemoryStore
+from api.records.migrate import migrate
+from api.records.postgres import PostgresRecords
 
 
 class Store(Protocol):
@@ -52,6 +56,7 @@ class MemoryHarness:
     ) -> None:
         self.now = datetime(2026, 8, 1, 12, 0, tzinfo=UTC)
         self.store = store(lambda: self.now, random.Random(7))
+        self.shape = shape
         self._client = partial(client, self.store, shape)
 
     async def client(self) -> MemoryRecords:
@@ -80,6 +85,54 @@ async def memory(shape: Shape) -> AsyncIterator[Store]:
     yield MemoryHarness(shape)
 
 
+class PostgresHarness:
+    """A fresh, migrated database, and a connection of the test's own beside the clients'."""
+
+    patience_s = 10.0
+
+    def __init__(self, dsn: str, admin: "asyncpg.Connection[asyncpg.Record]") -> None:
+        self._dsn = dsn
+        self._admin = admin
+        self.clients: list[PostgresRecords] = []
+
+    async def client(self) -> PostgresRecords:
+        self.clients.append(await PostgresRecords.connect(self._dsn))
+        return self.clients[-1]
+
+    async def tick(self) -> None:
+        """Rows are ordered by `seq`."""
+
+    async def age_events(self, by: timedelta) -> None:
+        await self._admin.execute("UPDATE agent_events SET last_at = last_at - $1::interval", by)
+
+    async def events(self) -> list[tuple[str, int]]:
+        rows = await self._admin.fetch("SELECT reason, count FROM agent_events ORDER BY seq")
+        return [(row["reason"], row["count"]) for row in rows]
+
+    @asynccontextmanager
+    async def deaf(self) -> AsyncIterator[None]:
+        """Listeners come back by themselves, so what is written inside may be heard: fair, but rare."""
+        await self._admin.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+            " WHERE datname = current_database() AND query ILIKE 'LISTEN%'"
+        )
+        yield
+
+
+@asynccontextmanager
+async def postgres(url: str) -> AsyncIterator[Store]:
+    """An empty database, migrated."""
+    await migrate(url)
+    admin = await asyncpg.connect(url)
+    store = PostgresHarness(url, admin)
+    try:
+        yield store
+    finally:
+        for client in store.clients:
+            await client.close()
+        await admin.close()
+
+
 @dataclass(frozen=True, slots=True)
 class Backing:
     """How to open an empty store, and the fixtures whose values that takes."""
@@ -92,4 +145,6 @@ class Backing:
 STORES = {
     "memory in one write": Backing(partial(memory, Shape.ONE)),
     "memory in two writes": Backing(partial(memory, Shape.TWO)),
+    "postgres 18": Backing(postgres, ("postgres_url",)),
+    "postgres 15": Backing(postgres, ("postgres_15_url",)),
 }

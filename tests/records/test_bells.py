@@ -8,6 +8,7 @@ from tests.builders import a_claim, a_pool, an_event
 from tests.records.harness import Store
 from tests.records.steps import (
     POOL,
+    Listener,
     changed,
     idle,
     intended,
@@ -27,8 +28,8 @@ DONE = Bell("looked", "default", "default")
 async def test_a_listener_is_first_told_to_look_at_everything(store: Store) -> None:
     records = await store.client()
     await one(records, a_claim())
-    bells = records.bells()
-    assert await anext(bells) == Bell("resync")
+    listener = Listener(store, records.bells())
+    assert await listener.hear() == Bell("resync")
 
 
 async def test_each_moment_of_a_claim_rings_with_its_pool_and_phase(store: Store) -> None:

@@ -40,10 +40,12 @@ async def test_the_pool_that_counts_is_the_one_on_record(store: Store) -> None:
     assert len(await records.intend(read, [an_instance() for _ in range(9)], orphans=0)) == 3
 
 
-async def test_a_deleted_pool_gets_no_intents(store: Store) -> None:
+async def test_a_deleted_pool_gets_no_intents_and_leaves_its_successor_none(store: Store) -> None:
     records = await store.client()
     pool = await records.create_pool(a_pool())
     await records.delete_pool(pool)
+    assert await records.intend(pool, [an_instance()], orphans=0) == []
+    await records.create_pool(a_pool())
     assert await records.intend(pool, [an_instance()], orphans=0) == []
     assert await records.instances() == []
 

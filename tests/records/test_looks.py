@@ -141,6 +141,16 @@ async def test_a_look_tells_what_became_of_each_instances_claim(store: Store) ->
     assert free.metadata.name not in view.fates
 
 
+async def test_the_gone_are_seen_until_they_are_deleted(store: Store) -> None:
+    records = await store.client()
+    [instance] = await intended(store, records)
+    [gone] = await records.write_instances([changed(instance, phase=InstancePhase.GONE)])
+    assert gone is not None
+    assert (await records.view(POOL)).instances == (gone,)
+    await records.delete_instance(gone)
+    assert (await records.view(POOL)).instances == ()
+
+
 async def test_others_see_what_was_written_in_the_end(store: Store) -> None:
     one_, two = await store.client(), await store.client()
     [instance] = await idle(store, one_)

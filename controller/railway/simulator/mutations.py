@@ -1,5 +1,7 @@
 """What each mutation does: who may, then the world's rule for it."""
 
+# ruff: noqa: N803 (arguments are named as in the schema)
+
 from collections.abc import Mapping
 from typing import Any
 

@@ -1,4 +1,6 @@
-"""What each field of the schema reads or does: thin, between GraphQL's words and the world's."""
+"""What each field of the schema reads: thin, between GraphQL's words and the world's."""
+
+# ruff: noqa: N803 (arguments are named as in the schema)
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -118,7 +120,8 @@ def _project(_: Any, info: Info, id: str) -> Project:
     world: World = info.context.allow("project")
     if id not in world.projects:
         raise Refusal("Project not found")
-    return info.context.allow("project", project=id).projects[id]
+    info.context.allow("project", project=id)
+    return world.projects[id]
 
 
 def _environment(_: Any, info: Info, id: str, projectId: str | None = None) -> Environment:
@@ -246,13 +249,12 @@ def _base_environment(project: Project, info: Info) -> str | None:
     return next((e.id for e in every if e.project_id == project.id and not e.fork_of), None)
 
 
-def _deleted_at(thing: Service | Instance, info: Info) -> str | None:
+def _deleted_at(instance: Instance, info: Info) -> str | None:
     """Shown only in the second half of the time that a deletion takes."""
-    if thing.gone_at is None:
+    if instance.deleted_at is None or instance.gone_at is None:
         return None
-    deleted_at = thing.deleted_at if isinstance(thing, Instance) else None
-    since = deleted_at if deleted_at is not None else thing.gone_at
-    return iso(since) if info.context.world.now >= (since + thing.gone_at) / 2 else None
+    shown_from = (instance.deleted_at + instance.gone_at) / 2
+    return iso(instance.deleted_at) if info.context.world.now >= shown_from else None
 
 
 def _source(instance: Instance, _: Info) -> dict[str, Any] | None:
@@ -342,7 +344,7 @@ FIELDS: dict[str, dict[str, Resolver]] = {
     "Service": {
         "createdAt": _created,
         "updatedAt": _created,
-        "deletedAt": _deleted_at,
+        "deletedAt": lambda *_: None,  # A deleted one is not found.
         "projectId": lambda service, _: service.project_id,
     },
     "ServiceInstance": {

@@ -1,0 +1,29 @@
+"""`python -m api`: the sidecar alone, from the environment and `.env`."""
+
+import asyncio
+import os
+import sys
+from pathlib import Path
+
+import uvloop
+
+from api import logs
+from api.settings import EXIT_SETTING, ApiSettings, Reader, SettingError, load_environment
+from api.sidecar import serve
+
+
+def main() -> int:
+    try:
+        settings = ApiSettings.read(Reader(load_environment(os.environ, Path.cwd())))
+        logs.hide(settings.api_key, settings.database_url)
+        logs.configure(settings.log_format, settings.log_level, "api")
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(serve(settings))
+    except SettingError as error:
+        print(error, file=sys.stderr)  # noqa: T201
+        return EXIT_SETTING
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
