@@ -16,7 +16,8 @@ class Batcher(Generic[Item, Result]):
     """`await batcher.put(item)` gives the item's own result; raises it where it is an exception.
 
     When a whole batch raises, each of its callers gets that exception: after Unavailable nobody knows
-    which part was written, so nobody resends here.
+    which part was written, so nobody resends here. A caller that is cancelled takes its item along,
+    unless its write has begun.
     """
 
     def __init__(
@@ -38,25 +39,31 @@ class Batcher(Generic[Item, Result]):
 
     async def _run(self) -> None:
         try:
-            while self._waiting:
-                batch, self._waiting = (
-                    self._waiting[: self._at_most],
-                    self._waiting[self._at_most :],
-                )
+            while batch := self._next():
                 await self._write_one(batch)
         finally:
             self._running = None
+            for _, done in self._waiting:  # None, unless this task was stopped.
+                done.cancel()
+            self._waiting = []
+
+    def _next(self) -> list[tuple[Item, asyncio.Future[Result]]]:
+        """As many as one write takes, without those whose caller hung up before it began."""
+        waiting = [(item, done) for item, done in self._waiting if not done.done()]
+        batch, self._waiting = waiting[: self._at_most], waiting[self._at_most :]
+        return batch
 
     async def _write_one(self, batch: list[tuple[Item, asyncio.Future[Result]]]) -> None:
         try:
             results = await self._write([item for item, _ in batch])
+            answers = list(zip(batch, results, strict=True))
         except Exception as error:
-            results = [error] * len(batch)
+            answers = [(waiting, error) for waiting in batch]
         except asyncio.CancelledError:
             for _, done in batch:
                 done.cancel()
             raise
-        for (_, done), result in zip(batch, results, strict=True):
+        for (_, done), result in answers:
             _answer(done, result)
 
 

@@ -41,6 +41,8 @@ class Waiting:
 
     async def ended(self, claim: AgentClaim) -> AgentClaim | None:
         """That very claim (by uid) once it is Ready or Failed; None once it is gone. Raises Closing."""
+        if self._latest is None and not self._closing:
+            self._told.clear()  # Read before the claim was written; if it is gone, the next look says so.
         while not claim.ended:
             told = await self._next()
             if told is None or told.metadata.uid != claim.metadata.uid:

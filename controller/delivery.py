@@ -50,6 +50,7 @@ class Deliveries:
         self._calls = asyncio.Semaphore(calls_at_once)
         self._writes: Batcher[Outcome, AgentClaim | None] = Batcher(records.settle)
         self._tasks: dict[str, asyncio.Task[None]] = {}
+        self.unreached = 0  # Agents in a row, of whomever, that no call got through to.
         self.ended: Counter[str] = Counter()  # By the phase that a hand-over came to.
 
     def start(self, promise: Promise, *, bound_here: bool = False) -> None:
@@ -119,6 +120,7 @@ class Deliveries:
                 reply = Reply(Heard.SILENT, detail="no answer in time")
         extra = {"claim": claim.metadata.name, "instance": instance.metadata.name}
         log.info("told the agent: %s %s", reply.heard, reply.detail, extra=extra)
+        self.unreached = self.unreached + 1 if reply.heard is Heard.UNREACHED else 0
         return talk.heard(reply, self._clock())
 
     def _end(self, written: AgentClaim | None, instance: AgentInstance) -> None:

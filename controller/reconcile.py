@@ -8,6 +8,7 @@ Every effect is preceded by the record that says so, and may be cut off there: t
 import logging
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Protocol
 
 from api.conditions import condition, is_true
@@ -31,6 +32,7 @@ from controller import handover, lifecycle, sizing, template
 from controller.acting import Actor
 from controller.delivery import Deliveries, Promise
 from controller.environment import Environment
+from controller.fitness import unfit
 from controller.intents import intents
 from controller.lifecycle import Course
 from controller.naming import Chooser
@@ -44,6 +46,10 @@ from controller.workqueue import Jitter, backoff_s
 
 log = logging.getLogger(__name__)
 
+# So many agents in a row that no call got through to: then it is our network, and binding at full speed
+# would use up every idle instance. One at a time, each so many seconds, until one is reached.
+CUT_OFF_AFTER = 3
+CUT_OFF = timedelta(seconds=5)
 LOOK_AGAIN_S = 5.0  # After a look that failed, at the least.
 BIND_AT_MOST = 200  # Claims and instances in one bind: 0.65 ms for 20, 6 ms for 200 (measured).
 RESIZE_SOON_S = 0.2  # After a bind: let the burst through first, then fill up.
@@ -99,24 +105,30 @@ class Reconciler:
         self._urgent: set[Key] = set()  # Pools where claims wait for what is created.
         self._asked: set[Key] = set()  # Pools for which somebody waits to hear `looked`.
         self._failed_looks = 0
+        self._bind_after = time.now()  # While agents cannot be reached: the next bind.
         self.reported: dict[Key, PoolStatus] = {}  # What each pool's status said last, for metrics.
 
     # ---------------------------------------------------------------- the hot path
 
     async def bind_pass(self, key: Key) -> float | None:
         """Those who wait to those who are free, oldest first: on record, then to the agents."""
-        there = await self._records.bindable(key, BIND_AT_MOST)
+        cut_off = self._deliveries.unreached >= CUT_OFF_AFTER
+        if cut_off and (wait := self._bind_after - self._time.now()) > timedelta():
+            return wait.total_seconds()
+        self._bind_after = self._time.now() + CUT_OFF
+        at_most = 1 if cut_off else BIND_AT_MOST
+        there = await self._records.bindable(key, at_most)
         self._time.saw(there.now)
         if not there.claims or (pool := await self._pool(key)) is None:
             return None
-        match = sizing.match(there, BIND_AT_MOST)
+        match = sizing.match(there, at_most)
         attempt = Attempt(by=self._me, at=there.now)
         held = await self._records.bind(match.binds, attempt) if match.binds else []
         for bind in held:
             self._promise(bind.claim, bind.instance, pool, bound_here=True)
         await self._refuse(match.refused)
         self._wishes.resize(key, RESIZE_SOON_S)
-        more = len(held) < len(match.binds) or len(there.claims) == BIND_AT_MOST
+        more = len(held) < len(match.binds) or len(there.claims) == at_most
         return 0.0 if more else None
 
     async def _refuse(self, claims: Sequence[AgentClaim]) -> None:
@@ -296,24 +308,7 @@ class Reconciler:
         return self._unfit(pool) or sizing.failing(pool, instances, current)
 
     def _unfit(self, pool: AgentPool) -> Stall | None:
-        """Why no instance of this pool can be made at all, found before anything is created."""
-        asked, source = pool.spec.railway, pool.spec.template.source
-        elsewhere = asked is not None and (
-            (asked.project_id or self._railway.project_id) != self._railway.project_id
-            or (asked.environment_id or self._railway.environment_id)
-            != self._railway.environment_id
-        )
-        if elsewhere:
-            return Stall(
-                "OtherEnvironment", "railway: another environment needs its own token: not yet"
-            )
-        if (lack := template.lacking(pool, self._recipe)) is not None:
-            return Stall("MissingVariable", lack)
-        access = self._environment.access
-        if access and not access.may_patch and source.repo and source.repo.branch:
-            why = "this token builds default branches only: leave template.source.repo.branch out"
-            return Stall("TokenTooNarrow", why + ", or use a workspace token")
-        return None
+        return unfit(pool, self._recipe, self._environment.access, self._railway)
 
     def _orphans(self, pool: AgentPool) -> int:
         return len(self._environment.orphans(key_of(pool), pool.spec.name_prefix))

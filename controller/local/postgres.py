@@ -73,7 +73,18 @@ class LocalPostgres:
         self._port = self._port or free_port()
         self._child = await self._spawn(self._port)
         await self._until_it_answers(self._child)
+        return self.url
+
+    name = "postgres"
+
+    @property
+    def url(self) -> str:
+        """Where it is reached, once it was started; the same after each start."""
         return self._url(DATABASE)
+
+    @property
+    def home(self) -> Path:
+        return self._home
 
     async def wait(self) -> int:
         """Its exit code, once it has ended."""

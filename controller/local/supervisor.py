@@ -1,4 +1,4 @@
-"""Keeps the parts of one installation running: starts them in order, again when they die, stops them in reverse."""
+"""Keeps the parts of one installation running: started in order, again when they die, stopped in reverse."""
 
 import asyncio
 import contextlib
@@ -128,7 +128,7 @@ class Supervisor:
 async def bound_logs(folder: Path) -> None:
     """Keep the logs of running parts within their bound, for ever."""
     while True:
-        for log in folder.glob("*.log"):
+        for log in folder.glob("*.log"):  # noqa: ASYNC240 - a handful of names.
             bound_log(log)
         await asyncio.sleep(LOOK_AT_LOGS_S)
 

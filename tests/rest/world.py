@@ -181,6 +181,7 @@ async def a_world(
     try:
         yield world
     finally:
+        await world.door.close()
         for task in running:
             task.cancel()
         await asyncio.gather(*running, return_exceptions=True)

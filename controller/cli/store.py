@@ -1,0 +1,43 @@
+"""Which store a command talks to: a flag, then a variable, then a running `up`."""
+
+import argparse
+import os
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from api.records.postgres import PostgresRecords
+from api.settings import Reader, SettingError, load_environment
+from controller.local.state import StateFolder
+
+
+def environment() -> Mapping[str, str]:
+    """The process's environment over `.env`. Raises SettingError."""
+    return load_environment(os.environ, Path.cwd())
+
+
+def database_url(arguments: argparse.Namespace) -> str:
+    """Raises SettingError where none of the three is there."""
+    environ = environment()
+    flag = arguments.database_url
+    if flag or environ.get("DATABASE_URL", "").strip():
+        return Reader({"DATABASE_URL": flag} if flag else environ).database_url()
+    running = StateFolder(Path(arguments.state)).read_running()
+    if running is None:
+        problem = f"is not set, and nothing runs in {arguments.state}"
+        raise SettingError("DATABASE_URL", f"{problem}; set it, give --state, or start `agent-pool up`")
+    return running.database_url
+
+
+def namespace(arguments: argparse.Namespace) -> str:
+    return arguments.namespace or Reader(environment()).required("POOL_NAMESPACE")
+
+
+@asynccontextmanager
+async def records(arguments: argparse.Namespace) -> AsyncIterator[PostgresRecords]:
+    """The store, open for one command."""
+    opened = await PostgresRecords.connect(database_url(arguments))
+    try:
+        yield opened
+    finally:
+        await opened.close()

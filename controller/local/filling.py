@@ -1,0 +1,64 @@
+"""The pool filling, as a person sees it after a start."""
+
+import asyncio
+import time
+
+from api.records import NotFound, Records
+from api.records.postgres import PostgresRecords
+from api.types import DEFAULT_POOL, AgentPool, Key
+from controller.local.plan import Plan
+from controller.local.progress import Progress
+
+PATIENCE_SIMULATED_S = 60.0
+PATIENCE_REAL_S = 10.0  # A real Railway takes minutes; nobody needs to wait for it here.
+_LOOK_AGAIN_S = 0.2
+_BAR = 20
+
+
+async def watch_it_fill(plan: Plan, database_url: str, progress: Progress) -> None:
+    """Returns when the pool `default` is warm, or patience is over."""
+    records = await PostgresRecords.connect(database_url)
+    try:
+        patience_s = PATIENCE_SIMULATED_S if plan.simulated else PATIENCE_REAL_S
+        key = Key(plan.api.namespace, DEFAULT_POOL)
+        await _watch(records, key, progress, patience_s)
+    finally:
+        await records.close()
+
+
+async def _watch(records: Records, key: Key, progress: Progress, patience_s: float) -> None:
+    deadline = time.monotonic() + patience_s
+    while True:
+        try:
+            pool = await records.pool(key)
+        except NotFound:
+            progress.say("  – no pool yet: agent-pool apply -f deploy/examples/pool.yaml makes one")
+            return
+        line = describe(pool)
+        if pool.status.idle >= pool.spec.min_idle and pool.status.observed_generation:
+            progress.say(f"  ✓ {line}")
+            return
+        if time.monotonic() >= deadline:
+            progress.say(f"  … {line}, and goes on filling: `agent-pool status` says how far it is")
+            return
+        progress.live(f"  … {line}")
+        await asyncio.sleep(_LOOK_AGAIN_S)
+
+
+def describe(pool: AgentPool) -> str:
+    """`pool default: ████████······ 2 of 3 idle, 1 starting, 4 claimed`"""
+    idle, wanted = pool.status.idle, pool.spec.min_idle
+    full = min(_BAR, _BAR * idle // wanted) if wanted else _BAR
+    counts = [f"{idle} of {wanted} idle"]
+    for count, word in (
+        (pool.status.provisioning, "starting"),
+        (pool.status.claimed, "claimed"),
+        (pool.status.failed, "failed"),
+    ):
+        counts += [f"{count} {word}"] if count else []
+    stalled = next(
+        (c for c in pool.status.conditions if c.type == "Stalled" and c.status == "True"), None
+    )
+    trouble = f" ({stalled.reason}: {stalled.message})" if stalled else ""
+    bar = "█" * full + "·" * (_BAR - full)
+    return f"pool {pool.metadata.name}: {bar} {', '.join(counts)}{trouble}"

@@ -1,0 +1,1 @@
+"""What only rows have: people at psql, migrations, connections that drop."""
