@@ -42,7 +42,9 @@ class ClaimBody(Model):
         json_schema_extra={"pattern": r"^[^\x00-\x1f\x7f]*$"},
     )
     join_url: HttpsUrl | None = Field(
-        default=None, description="Join this conversation instead of opening one: an https:// URL."
+        default=None,
+        description="Join this conversation instead of opening one: an https:// URL; empty is none.",
+        json_schema_extra={"pattern": r"^(https://[^\s\x00-\x1f\x7f]*)?$"},
     )
     pool: Name = Field(default=DEFAULT_POOL, description="The pool to claim from.")
 
@@ -63,9 +65,10 @@ def claim_body(body: dict[str, Any]) -> ClaimBody:
     for name in ("instructions", "agentId"):
         if not body.get(name) or not isinstance(body[name], str):
             raise Problem(400, f"{name} (string) is required")
-    if body.get("joinUrl") and not isinstance(body["joinUrl"], str):
+    join_url = body.get("joinUrl")
+    if not isinstance(join_url, str | None):
         raise Problem(400, "joinUrl must be a string if provided")
-    given = {name: value for name, value in body.items() if name != "joinUrl" or value}
+    given = body | {"joinUrl": join_url or None}
     try:
         return ClaimBody.model_validate(given, by_alias=True, by_name=False)
     except ValidationError as error:

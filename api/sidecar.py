@@ -37,6 +37,7 @@ class Sidecar:
         *,
         api_key: str,
         namespace: str,
+        version: str,
         patience: Patience = Patience(),  # noqa: B008
     ) -> None:
         self._records = records
@@ -54,8 +55,9 @@ class Sidecar:
             guard=Guard(auth, Slowdown(time.monotonic), metrics),
             metrics=metrics,
             namespace=namespace,
-            version=version("agent-pool"),
+            version=version,
         )
+        self._version = version
         self._runner = JsonRunner(rest.application(), shutdown_timeout=SHUTDOWN_S)
         self._ops: web.AppRunner | None = None
         self._tasks: list[asyncio.Task[None]] = []
@@ -75,7 +77,7 @@ class Sidecar:
                 ops_port,
                 ready=lambda: self._trouble,
                 registry=self._registry,
-                version=version("agent-pool"),
+                version=self._version,
             )
         except OSError as error:
             raise _taken("API_OPS_PORT", host, ops_port) from error
@@ -122,7 +124,12 @@ async def serve(settings: ApiSettings) -> None:
     for signum in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(signum, stop.set)
     records = await _connected(settings.database_url)
-    sidecar = Sidecar(records, api_key=settings.api_key, namespace=settings.namespace)
+    sidecar = Sidecar(
+        records,
+        api_key=settings.api_key,
+        namespace=settings.namespace,
+        version=version("agent-pool"),
+    )
     try:
         await sidecar.start(settings.host, settings.port, settings.ops_port)
         logger.info("the sidecar listens on %s:%s", settings.host, settings.port)

@@ -66,6 +66,7 @@ class Wishes:
     bind: Callable[[Key], None]
     resize: Callable[[Key, float], None]
     act: Callable[[Key], None]
+    look: Callable[[float], None]
 
 
 class Reconciler:
@@ -355,6 +356,8 @@ class Reconciler:
             ):
                 self._wishes.act(key_of(instance))
             moving = moving or lifecycle.is_moving(instance)
+        if moving and key not in self._moving:
+            self._wishes.look(self._environment.next_look_s(True, self._tick_s))
         (self._moving.add if moving else self._moving.discard)(key)
 
     # ---------------------------------------------------------------- Railway as a whole

@@ -170,6 +170,7 @@ class Term:
                 bind=lambda key: self.binds.add(key),
                 resize=lambda key, after_s: self.pools.add(key, after_s),
                 act=lambda key: self.acts.add(key),
+                look=lambda after_s: self.looks.add(LOOK, after_s),
             ),
             news=self.news,
         )

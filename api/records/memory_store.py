@@ -52,6 +52,7 @@ from api.types import (
     Key,
     Kind,
     key_of,
+    pool_key,
 )
 
 EVENTS_MAX = 1_000
@@ -298,8 +299,10 @@ class MemoryStore:
         live = self.tables.pools.get(key_of(pool))
         if live is None or live.metadata.uid != pool.metadata.uid:
             return -1
-        mine = self.tables.of_pool(key_of(pool))
-        living = sum(1 for i in mine if i.status.phase is not InstancePhase.GONE)
+        living = sum(
+            pool_key(i) == key_of(pool) and i.status.phase is not InstancePhase.GONE
+            for i in self.tables.instances.values()
+        )
         return live.spec.max_total - living - orphans
 
     def write_instance(self, changed: AgentInstance) -> AgentInstance | None:

@@ -54,16 +54,13 @@ SELECT * FROM agent_claims
 WHERE namespace = $1 AND pool = $2 AND phase IN ('Pending', 'Bound') ORDER BY seq;
 
 -- All of a pool's instances with what became of their claims (`Fate`); NULL where nobody claimed it.
+-- A lookup for each claimed one: as a join, the planner would read all claims for a large pool.
 -- name: instances_of_pool
-SELECT i.*, CASE
-        WHEN i.claim_uid IS NULL THEN NULL
-        WHEN c.uid IS NULL THEN 'released'
-        WHEN c.instance = i.name THEN 'kept'
-        ELSE 'moved'
-    END AS fate
+SELECT i.*, CASE WHEN i.claim_uid IS NOT NULL THEN coalesce((
+        SELECT CASE WHEN c.instance = i.name THEN 'kept' ELSE 'moved' END FROM agent_claims c
+        WHERE c.namespace = i.namespace AND c.name = i.claim_name AND c.uid = i.claim_uid
+    ), 'released') END AS fate
 FROM agent_instances i
-LEFT JOIN agent_claims c
-    ON c.namespace = i.namespace AND c.name = i.claim_name AND c.uid = i.claim_uid
 WHERE i.namespace = $1 AND i.pool = $2 ORDER BY i.seq;
 
 -- name: fate
@@ -138,8 +135,10 @@ RETURNING uid;
 
 -- A promise for each pair that both sides still allow. Claims are locked first, and instances only for
 -- claims that were: of two who race for either, one gets it, and nobody waits. All that is locked fits,
--- so both sides are written, or neither. A half bind (Bound to this instance, which does not know) is
--- completed.
+-- and claims are joined to the instances that were given, so both sides are written, or neither. A half
+-- bind (Bound to this instance, which does not know) is completed.
+-- Nothing is joined twice: the planner takes each step for one row, and would loop over all pairs. The
+-- conditions are written so that no partial index fits: each row is found by its key.
 -- name: bind
 WITH asked AS (
     SELECT * FROM jsonb_to_recordset($1) AS a (namespace text, claim_name text, claim_uid text,
@@ -148,33 +147,28 @@ WITH asked AS (
 ), locked_claims AS (
     SELECT a.* FROM asked a
     JOIN agent_claims c ON c.namespace = a.namespace AND c.name = a.claim_name
-    WHERE c.uid = a.claim_uid AND (c.phase = 'Pending' AND c.instance IS NULL
-        OR c.phase = 'Bound' AND c.instance = a.instance)
+    WHERE c.uid = a.claim_uid AND CASE c.phase
+        WHEN 'Pending' THEN c.instance IS NULL WHEN 'Bound' THEN c.instance = a.instance END
     FOR UPDATE OF c SKIP LOCKED
 ), pairs AS (
     SELECT l.* FROM locked_claims l
     JOIN agent_instances i ON i.namespace = l.namespace AND i.name = l.instance
     WHERE i.uid = l.instance_uid
-        AND i.claim_uid IS NULL AND i.phase = 'Idle' AND i.barred IS NULL
+        AND i.phase = 'Idle' AND num_nonnulls(i.claim_uid, i.barred) = 0
     FOR UPDATE OF i SKIP LOCKED
 ), given AS (
     UPDATE agent_instances AS i
     SET claim_name = p.claim_name, claim_uid = p.claim_uid,
         claim_reclaim_policy = p.claim_reclaim_policy, phase = 'Claimed'
-    FROM pairs p WHERE i.namespace = p.namespace AND i.name = p.instance AND i.claim_uid IS NULL
-    RETURNING i.*
-), promised AS (
-    UPDATE agent_claims AS c
-    SET phase = 'Bound', instance = p.instance, instance_url = p.instance_url,
-        attempt_by = p.attempt_by, attempt_at = p.attempt_at, bound_at = p.attempt_at,
-        conditions = p.conditions
-    FROM pairs p JOIN given g ON g.namespace = p.namespace AND g.name = p.instance
-    WHERE c.namespace = p.namespace AND c.name = p.claim_name
-    RETURNING c.namespace, c.instance, c.version
+    FROM pairs p WHERE i.namespace = p.namespace AND i.name = p.instance
+    RETURNING i.*, p.instance_url, p.attempt_by, p.attempt_at, p.conditions AS claim_conditions
 )
-SELECT given.*, promised.version AS claim_version
-FROM given JOIN promised ON promised.namespace = given.namespace
-    AND promised.instance = given.name;
+UPDATE agent_claims AS c
+SET phase = 'Bound', instance = given.name, instance_url = given.instance_url,
+    attempt_by = given.attempt_by, attempt_at = given.attempt_at, bound_at = given.attempt_at,
+    conditions = given.claim_conditions
+FROM given WHERE c.namespace = given.namespace AND c.name = given.claim_name
+RETURNING given.*, c.version AS claim_version;
 
 -- Claims' statuses, each only while uid, phase, instance and attempt are as they were read.
 -- name: settle

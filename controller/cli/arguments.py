@@ -1,6 +1,7 @@
 """The arguments of every command, with its help and examples."""
 
 import argparse
+from typing import TypeAlias
 
 from controller.local.state import DEFAULT_STATE
 
@@ -25,7 +26,7 @@ def parser_of_everything() -> argparse.ArgumentParser:
     return parser
 
 
-Commands = "argparse._SubParsersAction[argparse.ArgumentParser]"
+Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 
 def _command(
@@ -40,7 +41,9 @@ def _command(
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     if store:
-        parser.add_argument("--database-url", metavar="URL", help="the store (better: DATABASE_URL)")
+        parser.add_argument(
+            "--database-url", metavar="URL", help="the store (better: DATABASE_URL)"
+        )
         parser.add_argument("-n", "--namespace", help="default: POOL_NAMESPACE, else `default`")
     return parser
 
@@ -52,7 +55,9 @@ def _state(parser: argparse.ArgumentParser) -> None:
 
 
 def _output(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("-o", "--output", choices=("table", "json", "yaml", "name"), default="table")
+    parser.add_argument(
+        "-o", "--output", choices=("table", "json", "yaml", "name"), default="table"
+    )
 
 
 def _local(commands: Commands) -> None:
@@ -60,7 +65,10 @@ def _local(commands: Commands) -> None:
         commands,
         "up",
         "start everything on this machine: Postgres, simulated Railway, controller, sidecar",
-        "up\nup --state /var/lib/agent-pool\nDATABASE_URL=postgresql://… up",
+        "up\nup --state /var/lib/agent-pool\nup --simulator '--pace slow'",
+    )
+    up.add_argument(
+        "--simulator", default="", metavar="ARGUMENTS", help="further arguments of `simulator`"
     )
     down = _command(commands, "down", "stop what `up` started", "down\ndown --state DIR")
     status = _command(
@@ -100,7 +108,12 @@ def _records(commands: Commands) -> None:
         True,
     )
     apply.add_argument(
-        "-f", "--filename", action="append", required=True, metavar="FILE|DIR|-", help="may be repeated"
+        "-f",
+        "--filename",
+        action="append",
+        required=True,
+        metavar="FILE|DIR|-",
+        help="may be repeated",
     )
     get = _command(
         commands,

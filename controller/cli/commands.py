@@ -20,7 +20,7 @@ from controller.cli import exits
 from controller.cli.exits import Exit
 from controller.cli.records import apply, claim, get, release, status
 from controller.cli.store import database_url, environment
-from controller.local.state import AlreadyRunning, StateFolder
+from controller.local.state import StateFolder
 from controller.settings import ControllerSettings
 
 __all__ = ["apply", "claim", "get", "release", "status"]
@@ -48,9 +48,7 @@ def api(_: argparse.Namespace) -> None:
     _process(serve(settings), "api", settings.log_format, settings.log_level)
 
 
-def _process(
-    work: Coroutine[Any, Any, None], name: str, form: LogFormat, level: LogLevel
-) -> None:
+def _process(work: Coroutine[Any, Any, None], name: str, form: LogFormat, level: LogLevel) -> None:
     """Run it on uvloop, which took a quarter off a claim's cost where it was measured."""
     import uvloop
 
@@ -63,3 +61,75 @@ def _password(url: str) -> str | None:
     from urllib.parse import urlsplit
 
     return urlsplit(url).password
+
+
+def simulator(arguments: argparse.Namespace) -> None:
+    from controller.railway.simulator.command import config_from
+    from controller.railway.simulator.files import InUse
+    from controller.railway.simulator.server import run
+
+    logs.configure("auto", "info", "simulator")
+    try:
+        asyncio.run(run(config_from(arguments)))
+    except InUse as error:
+        raise Exit(exits.USAGE, f"--state: {error}") from None
+
+
+def migrate(arguments: argparse.Namespace) -> None:
+    from api.records.migrate import migrate as bring_up
+
+    applied = asyncio.run(bring_up(database_url(arguments)))
+    print("\n".join(f"{name} applied" for name in applied) or "up to date")
+
+
+def version(arguments: argparse.Namespace) -> None:
+    said = {"version": installed("agent-pool")}
+    match arguments.output:
+        case "json":
+            print(json.dumps(said))
+        case "yaml":
+            print(yaml.safe_dump(said), end="")
+        case _:
+            print(f"agent-pool {said['version']}")
+
+
+def psql(arguments: argparse.Namespace) -> None:
+    """Becomes psql. What it needs to know travels in its environment: arguments can be read by anybody."""
+    from controller.local.psql import psql_environment, psql_program
+
+    url = database_url(arguments)
+    environ = {**os.environ, **psql_environment(url)}
+    os.execve(psql_program(), ["psql", *arguments.arguments], environ)  # noqa: S606
+
+
+# ---------------------------------------------------------------- everything here
+
+
+def up(arguments: argparse.Namespace) -> None:
+    from controller.local.plan import make_plan
+    from controller.local.progress import Progress
+    from controller.local.up import up as start
+
+    state = StateFolder(Path(arguments.state))
+    environ = environment()
+    state.make()
+    with state.locked():
+        plan = make_plan(environ, state, arguments.simulator)
+        asyncio.run(start(plan, Progress()))
+
+
+def down(arguments: argparse.Namespace) -> None:
+    """Asks the running `up` to stop, and waits until it has."""
+    state = StateFolder(Path(arguments.state))
+    pid = state.holder()
+    if pid is None:
+        print(f"nothing runs in {state.folder}")
+        return
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGTERM)
+    deadline = time.monotonic() + DOWN_PATIENCE_S
+    while state.holder() == pid:
+        if time.monotonic() > deadline:
+            raise Exit(exits.TIMED_OUT, f"pid {pid} was asked to stop and still runs")
+        time.sleep(0.1)
+    print(f"stopped (pid {pid})")

@@ -25,7 +25,9 @@ def database_url(arguments: argparse.Namespace) -> str:
     running = StateFolder(Path(arguments.state)).read_running()
     if running is None:
         problem = f"is not set, and nothing runs in {arguments.state}"
-        raise SettingError("DATABASE_URL", f"{problem}; set it, give --state, or start `agent-pool up`")
+        raise SettingError(
+            "DATABASE_URL", f"{problem}; set it, give --state, or start `agent-pool up`"
+        )
     return running.database_url
 
 

@@ -1,5 +1,6 @@
 """What `up` will run: decided, filled in and checked before anything starts."""
 
+import shlex
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -25,6 +26,7 @@ class Plan:
     agent_port: int
     own_postgres: bool
     simulated: bool
+    simulator_arguments: tuple[str, ...]
     notes: tuple[str, ...]  # For a person: what was filled in.
 
     @property
@@ -39,8 +41,8 @@ class Plan:
         return {name: f"http://{host}:{port}" for name, port in ports.items()}
 
 
-def make_plan(environ: Mapping[str, str], state: StateFolder) -> Plan:
-    """Raises SettingError for whatever could be known to be wrong before anything starts."""
+def make_plan(environ: Mapping[str, str], state: StateFolder, simulator: str = "") -> Plan:
+    """`simulator`: further arguments for it. Raises SettingError for whatever is known to be wrong."""
     own_postgres = not environ.get("DATABASE_URL", "").strip()
     simulated = not environ.get("RAILWAY_API_TOKEN", "").strip()
     filled, notes = dict(environ), []
@@ -60,6 +62,7 @@ def make_plan(environ: Mapping[str, str], state: StateFolder) -> Plan:
         agent_port=reader.port("SIMULATOR_AGENT_PORT"),
         own_postgres=own_postgres,
         simulated=simulated,
+        simulator_arguments=tuple(shlex.split(simulator)),
         notes=tuple(notes),
     )
 

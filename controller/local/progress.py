@@ -27,6 +27,11 @@ class Progress:
         self._write(f"{self._clear()}{text}" if self._terminal else f"{text}\n")
         self._living = text
 
+    def clear(self) -> None:
+        """Take the live line away."""
+        self._write(self._clear())
+        self._living = ""
+
     def _clear(self) -> str:
         return _CLEAR if self._terminal and self._living else ""
 

@@ -124,7 +124,7 @@ class Start:
         told = plan.state.folder / "simulator.json"
         told.unlink(missing_ok=True)
         ports = ["--port", str(plan.simulator_port), "--agent-port", str(plan.agent_port)]
-        words = ["simulator", "--state", str(plan.state.folder), *ports]
+        words = ["simulator", "--state", str(plan.state.folder), *ports, *plan.simulator_arguments]
         await self._supervisor.start(
             self._program("simulator", command(*words), lambda: _listens(plan.simulator_port))
         )

@@ -310,14 +310,17 @@ class OverwritesWhatExists(MemoryStore):
         return super().create(thing, ordered=ordered)
 
 
-def _in_one(broken: type[MemoryStore] | type[MemoryRecords]) -> Callable[[], MemoryHarness]:
+def harness(
+    broken: type[MemoryStore] | type[MemoryRecords], shape: Shape
+) -> Callable[[], MemoryHarness]:
+    """How to make a store, or clients, of this class."""
     if issubclass(broken, MemoryStore):
-        return partial(MemoryHarness, Shape.ONE, store=broken)
-    return partial(MemoryHarness, Shape.ONE, client=broken)
+        return partial(MemoryHarness, shape, store=broken)
+    return partial(MemoryHarness, shape, client=broken)
 
 
 BROKEN = {
-    broken.__name__: _in_one(broken)
+    broken.__name__: harness(broken, Shape.ONE)
     for broken in list(globals().values())
     if isinstance(broken, type)
     and issubclass(broken, MemoryStore | MemoryRecords)

@@ -8,13 +8,10 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Protocol
 
-import asyncpg
-
 from api.records import Records
 from api.records.memory import MemoryRecords, Shape
 from api.records.memory_store import MemoryStore
-from api.records.migrate import migrate
-from api.records.postgres import PostgresRecords
+from tests.records.postgres_store import postgres
 
 
 class Store(Protocol):
@@ -83,54 +80,6 @@ class MemoryHarness:
 async def memory(shape: Shape) -> AsyncIterator[Store]:
     """An empty store in memory, by clients of this shape."""
     yield MemoryHarness(shape)
-
-
-class PostgresHarness:
-    """A fresh, migrated database, and a connection of the test's own beside the clients'."""
-
-    patience_s = 10.0
-
-    def __init__(self, dsn: str, admin: "asyncpg.Connection[asyncpg.Record]") -> None:
-        self._dsn = dsn
-        self._admin = admin
-        self.clients: list[PostgresRecords] = []
-
-    async def client(self) -> PostgresRecords:
-        self.clients.append(await PostgresRecords.connect(self._dsn))
-        return self.clients[-1]
-
-    async def tick(self) -> None:
-        """Rows are ordered by `seq`."""
-
-    async def age_events(self, by: timedelta) -> None:
-        await self._admin.execute("UPDATE agent_events SET last_at = last_at - $1::interval", by)
-
-    async def events(self) -> list[tuple[str, int]]:
-        rows = await self._admin.fetch("SELECT reason, count FROM agent_events ORDER BY seq")
-        return [(row["reason"], row["count"]) for row in rows]
-
-    @asynccontextmanager
-    async def deaf(self) -> AsyncIterator[None]:
-        """Listeners come back by themselves, so what is written inside may be heard: fair, but rare."""
-        await self._admin.execute(
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
-            " WHERE datname = current_database() AND query ILIKE 'LISTEN%'"
-        )
-        yield
-
-
-@asynccontextmanager
-async def postgres(url: str) -> AsyncIterator[Store]:
-    """An empty database, migrated."""
-    await migrate(url)
-    admin = await asyncpg.connect(url)
-    store = PostgresHarness(url, admin)
-    try:
-        yield store
-    finally:
-        for client in store.clients:
-            await client.close()
-        await admin.close()
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""The suite's store on a real Postgres: an empty database, its clients, and a way to cut the listeners off."""
+"""The suite's store on a real Postgres: an empty database, its clients, and how to cut listeners off."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager

@@ -18,10 +18,12 @@ from tests.records import (
     test_users,
 )
 from tests.records.broken import BROKEN
+from tests.records.broken_in_two import IN_TWO
 from tests.records.harness import MemoryHarness
 
 Test = Callable[[MemoryHarness], Awaitable[None]]
 SUITE = (test_users, test_looks, test_settle, test_instances, test_leases, test_bells, test_bind)
+EVERY = BROKEN | IN_TWO
 HANGS_S = 2.0  # A test of the suite takes milliseconds in memory.
 FAILED = (
     AssertionError,
@@ -41,13 +43,13 @@ def collected(module: ModuleType) -> Iterator[Test]:
             yield test
 
 
-@pytest.mark.parametrize("name", BROKEN)
-async def test_the_suite_notices(name: str) -> None:
+@pytest.mark.parametrize("make", EVERY.values(), ids=EVERY)
+async def test_the_suite_notices(make: Callable[[], MemoryHarness]) -> None:
     for module in SUITE:
         for test in collected(module):
             try:
                 async with asyncio.timeout(HANGS_S):
-                    await test(BROKEN[name]())
+                    await test(make())
             except FAILED:
                 return
     pytest.fail("every test of the suite passed")

@@ -52,13 +52,11 @@ class StateFiles:
         """Write a change down, then its lines into the journal."""
         if change.put or change.drop:
             self.n += 1
-            numbered = [{"n": self.n, **line} for line in lines]
+            lines = [{"n": self.n, **line} for line in lines]
             self._fold(change.put, change.drop)
-            entry = {"n": self.n, "put": change.put, "drop": change.drop, "journal": numbered}
+            entry = {"n": self.n, "put": change.put, "drop": change.drop, "journal": lines}
             self._log.append([entry])
-        else:
-            numbered = [{"n": self.n, **line} for line in lines]
-        self._journal.append(numbered)
+        self._journal.append(lines)
         if self._log.size > COMPACT_AT_BYTES:
             self._log.close()
             self._log = self._compacted()
@@ -79,12 +77,14 @@ class StateFiles:
 
     def _catch_up(self) -> None:
         """Read the world back, and complete the journal where a kill came between the two files."""
-        journalled = max((line.get("n", 0) for line in _lines(self._journal.path)), default=0)
+        journalled = [line["n"] for line in _lines(self._journal.path) if "n" in line]
+        last = max(journalled, default=0)
         for entry in _lines(self._world):
             self._fold(entry["put"], entry["drop"])
             self.n = entry["n"]
-            if self.n > journalled:
-                self._journal.append(entry["journal"])
+            if self.n >= last:
+                there = journalled.count(last) if self.n == last else 0
+                self._journal.append(entry["journal"][there:])
 
     def _compacted(self) -> "_Appended":
         """Write the world as one line into a new file, in place of the old one."""

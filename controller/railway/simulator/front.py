@@ -61,7 +61,7 @@ class Front:
             self._writer.commit(request=trace_id, op=op, status=refused.status)
             return refused
         if draw("serviceDeleted"):
-            self._delete_one()
+            self._world.delete_any()
         said = self._said(asked, token_in(self._world, headers), targets, trace_id)
         self._writer.commit(request=trace_id, op=op, status=said.status)
         return self._sent(said, targets)
@@ -120,11 +120,6 @@ class Front:
         if draw("cutOff", targets):
             body = body[: len(body) // 2]
         return Sent(said.status, body, headers=headers)
-
-    def _delete_one(self) -> None:
-        there = [service for service in self._world.services.values() if service.gone_at is None]
-        if there:
-            self._world.delete_service(self._world.faults.rng.choice(there).id)
 
 
 def token_in(world: World, headers: Mapping[str, str]) -> Token | None:

@@ -187,6 +187,12 @@ class Holdings:
         gone_at = None if isinstance(thing, Domain) else thing.gone_at
         return thing.visible_at <= self.now and (gone_at is None or self.now < gone_at)
 
+    def shown_deleted(self, instance: Instance) -> bool:
+        """Whether a read shows `deletedAt`: only in the second half of the time a deletion takes."""
+        if instance.deleted_at is None or instance.gone_at is None:
+            return False
+        return self.now >= (instance.deleted_at + instance.gone_at) / 2
+
     def seen_in(self, environment_id: str) -> list[Instance]:
         """The instances that a list of this environment shows, oldest first."""
         found = self.instances.values()

@@ -14,6 +14,7 @@ import signal
 import socket
 import sys
 from collections.abc import Mapping, Sequence
+from math import ceil
 from pathlib import Path
 from typing import IO
 
@@ -23,6 +24,7 @@ from controller.railway.simulator import deploys
 from controller.railway.simulator.agent import Answer, Call
 from controller.railway.simulator.config import field_of
 from controller.railway.simulator.evidence import Writer
+from controller.railway.simulator.holdings import Refusal
 from controller.railway.simulator.house import NOBODY, SILENT, Cut, edge, reached
 from controller.railway.simulator.state import Deployment, Instance
 from controller.railway.simulator.world import World
@@ -113,13 +115,12 @@ class ProgramHouse:
 
     def report(self, deployment: Deployment, status: str) -> None:
         """What became of a program: SUCCESS, FAILED, CRASHED, or `EXITED` for one that ended well."""
-        try:
+        with contextlib.suppress(Refusal):  # Gone meanwhile.
             if status == "EXITED":
                 self._world.stop_deployment(deployment.id)
             else:
                 self._world.end_deployment(deployment.id, status, status.lower())
-        finally:
-            self._writer.commit(op="program")
+        self._writer.commit(op="program")
 
     async def healthy(self, port: int, path: str) -> bool:
         """Whether the program answers its health check with 200 now."""
@@ -204,18 +205,19 @@ class _Program:
 
     async def _become_up(self) -> None:
         """Without a health check it is up at once; with one when it answers, or FAILED."""
-        if self._deployment.stages[-1][1] != "DEPLOYING":
-            return  # Up already before a restart of the simulator.
-        path = deploys.healthcheck_of(self._config)
-        if path is not None:
-            allowed_s = field_of(self._config, "healthcheckTimeout") or deploys.HEALTHCHECK_S
-            try:
-                async with asyncio.timeout(allowed_s):
-                    while not await self._house.healthy(self.port, path):
-                        await asyncio.sleep(HEALTHCHECK_EVERY_S)
-            except TimeoutError:
-                return self._house.report(self._deployment, "FAILED")
-        return self._house.report(self._deployment, "SUCCESS")
+        if self._deployment.stages[-1][1] == "DEPLOYING":  # Else up before a restart of ours.
+            path = deploys.healthcheck_of(self._config)
+            passed = path is None or await self._passes(path)
+            self._house.report(self._deployment, "SUCCESS" if passed else "FAILED")
+
+    async def _passes(self, path: str) -> bool:
+        """Whether its health check answers in time."""
+        allowed_s = field_of(self._config, "healthcheckTimeout") or deploys.HEALTHCHECK_S
+        for _ in range(ceil(allowed_s / HEALTHCHECK_EVERY_S)):
+            if await self._house.healthy(self.port, path):
+                return True
+            await asyncio.sleep(HEALTHCHECK_EVERY_S)
+        return False
 
     def _log(self) -> IO[bytes]:
         path = self._log_path

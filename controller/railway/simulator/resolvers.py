@@ -250,11 +250,8 @@ def _base_environment(project: Project, info: Info) -> str | None:
 
 
 def _deleted_at(instance: Instance, info: Info) -> str | None:
-    """Shown only in the second half of the time that a deletion takes."""
-    if instance.deleted_at is None or instance.gone_at is None:
-        return None
-    shown_from = (instance.deleted_at + instance.gone_at) / 2
-    return iso(instance.deleted_at) if info.context.world.now >= shown_from else None
+    shown = info.context.world.shown_deleted(instance)
+    return iso(instance.deleted_at) if shown and instance.deleted_at is not None else None
 
 
 def _source(instance: Instance, _: Info) -> dict[str, Any] | None:

@@ -51,7 +51,7 @@ class SimulatorConfig:
     port: int = PORT  # 0: any free one.
     agent_port: int = AGENT_PORT
     seed: int | None = None
-    token_kind: TokenKind = "project"  # Which of its tokens `simulator.json` tells.
+    token_kind: TokenKind = "project"  # noqa: S105 (which of its tokens it tells)
     habits: Habits = field(default_factory=Habits)
     pace: Pace = field(default_factory=Pace)
     requests_per_hour: int = 10_000
@@ -203,7 +203,7 @@ class Simulator:
 
     def _knows(self, value: str) -> bool:
         known = [token.value.encode() for token in self.world.tokens.values()]
-        return any([compare_digest(one, value.encode()) for one in known])
+        return any(compare_digest(one, value.encode()) for one in known)
 
     async def _graphql(self, request: web.Request) -> web.Response:
         raw = await request.read()

@@ -110,6 +110,11 @@ class World(Builds):
             self.leave(service, gone_at)
         self.effect("serviceDelete", service)
 
+    def delete_any(self) -> None:
+        """Somebody deletes a service by hand: the fault serviceDeleted."""
+        if there := [service for service in self.services.values() if service.gone_at is None]:
+            self.delete_service(self.faults.rng.choice(there).id)
+
     # ---------------------------------------------------------------- what a service is set to
 
     def update_instance(

@@ -6,27 +6,29 @@ import asyncpg
 import pytest
 
 from api.records import Invalid, Outcome
+from api.records.columns import outcome_columns
 from api.records.postgres import PostgresRecords
 from api.types import AgentClaim, ClaimPhase
 from tests.builders import a_claim, a_pool
 
 CANARY = "canary-7f3a"
+Row = dict[str, object]
 
 
-def env(*variables: object) -> str:
-    return json.dumps(variables)
+def env(*variables: object) -> list[object]:
+    return list(variables)
 
 
-BAD_POOLS = [
+BAD_POOLS: list[tuple[Row, str]] = [
     ({"name": "Upper"}, "name: must be lower-case"),
     ({"name": "-a"}, "name: must be lower-case"),
     ({"name": "a" * 254}, "name: must be lower-case"),
     ({"name": None}, "name: must be lower-case"),
     ({"namespace": ""}, "namespace: must be lower-case"),
-    ({"labels": "[]"}, "labels: must be an object"),
-    ({"labels": '{"a": 1}'}, "labels: must be an object"),
-    ({"labels": json.dumps({str(n): "" for n in range(65)})}, "labels: must be an object"),
-    ({"annotations": '"a"'}, "annotations: must be an object"),
+    ({"labels": []}, "labels: must be an object"),
+    ({"labels": {"a": 1}}, "labels: must be an object"),
+    ({"labels": {str(n): "" for n in range(65)}}, "labels: must be an object"),
+    ({"annotations": "a"}, "annotations: must be an object"),
     ({"annotations": None}, "annotations: must be an object"),
     ({"min_idle": -1}, "min_idle: must be between 0 and 10000"),
     ({"min_idle": None}, "min_idle: must be between 0 and 10000"),
@@ -51,12 +53,12 @@ BAD_POOLS = [
     ({"claim_timeout": "366 days"}, "claim_timeout: must be between 1 second and 365 days"),
     ({"failed_claim_ttl": "1h"}, "failed_claim_ttl: not yet"),
     ({"max_unavailable": 2}, "max_unavailable: not yet"),
-    ({"railway_token_from": '{"env": "INSTANCE_T"}'}, "railway_token_from: not yet"),
+    ({"railway_token_from": {"env": "INSTANCE_T"}}, "railway_token_from: not yet"),
     ({"reclaim_policy": "Recycle"}, "reclaim_policy: must be Retain or Delete"),
     ({"paused": None}, "paused: must be true or false"),
     ({"railway_project_id": ""}, "railway_project_id: must be 1 to 64"),
     ({"railway_environment_id": "a" * 65}, "railway_environment_id: must be 1 to 64"),
-    ({"env": "{}"}, "env: must be a list"),
+    ({"env": {}}, "env: must be a list"),
     ({"env": None}, "env: must be a list"),
     ({"env": env(*[{"name": f"A{n}", "value": ""} for n in range(101)])}, "env: must be a list"),
     ({"env": env({"name": "A", "value": "1"}, "B")}, "env[1]: must be an object"),
@@ -92,14 +94,14 @@ BAD_POOLS = [
     ),
 ]
 
-BAD_CLAIMS = [
+BAD_CLAIMS: list[tuple[Row, str]] = [
     ({"name": "My Claim"}, "name: must be lower-case"),
     ({"name": None}, "name: must be lower-case"),
     ({"namespace": "A"}, "namespace: must be lower-case"),
     ({"pool": ""}, "pool: must be the name of a pool"),
     ({"pool": None}, "pool: must be the name of a pool"),
-    ({"labels": "[]"}, "labels: must be an object"),
-    ({"annotations": '{"a": null}'}, "annotations: must be an object"),
+    ({"labels": []}, "labels: must be an object"),
+    ({"annotations": {"a": None}}, "annotations: must be an object"),
     ({"agent_id": None}, "agent_id: must be 1 to 128"),
     ({"agent_id": ""}, "agent_id: must be 1 to 128"),
     ({"agent_id": "a" * 129}, "agent_id: must be 1 to 128"),
@@ -122,7 +124,7 @@ BAD_CLAIMS = [
 ]
 
 
-async def insert(psql: asyncpg.Connection, table: str, row: dict[str, object]) -> None:
+async def insert(psql: asyncpg.Connection, table: str, row: Row) -> None:
     columns = ", ".join(row)
     await psql.execute(
         f"INSERT INTO {table} ({columns}) SELECT {columns} "  # noqa: S608 (names of our own)
@@ -131,7 +133,7 @@ async def insert(psql: asyncpg.Connection, table: str, row: dict[str, object]) -
     )
 
 
-async def refusal(psql: asyncpg.Connection, table: str, row: dict[str, object]) -> str:
+async def refusal(psql: asyncpg.Connection, table: str, row: Row) -> str:
     with pytest.raises(asyncpg.PostgresError) as caught:
         await insert(psql, table, row)
     assert caught.value.sqlstate == "AP422"
@@ -139,11 +141,11 @@ async def refusal(psql: asyncpg.Connection, table: str, row: dict[str, object]) 
     return str(caught.value.message)
 
 
-def a_pool_row(bad: dict[str, object]) -> dict[str, object]:
+def a_pool_row(bad: Row) -> Row:
     return {"name": "p", "image": CANARY} | bad
 
 
-def a_claim_row(bad: dict[str, object]) -> dict[str, object]:
+def a_claim_row(bad: Row) -> Row:
     return {"name": "c", "pool": "default", "agent_id": "a", "instructions": CANARY} | bad
 
 
@@ -170,7 +172,7 @@ async def test_a_bad_claim_is_refused_by_column_and_mend(psql: asyncpg.Connectio
     ],
 )
 async def test_a_claim_at_the_edge_of_every_rule_is_taken(
-    psql: asyncpg.Connection, row: dict[str, object]
+    psql: asyncpg.Connection, row: Row
 ) -> None:
     await insert(psql, "agent_claims", a_claim_row(row))
 
@@ -223,9 +225,7 @@ async def test_what_a_check_or_a_key_refuses_reaches_us_without_the_row(
     assert caught.value.__cause__ is None
 
 
-def outcome_of(claim: object) -> dict[str, object]:
-    from api.records.columns import outcome_columns
-
+def outcome_of(claim: object) -> Row:
     assert isinstance(claim, AgentClaim)
     status = claim.status.model_copy(update={"phase": ClaimPhase.FAILED, "joined": True})
     return outcome_columns(Outcome(claim, status))
@@ -254,5 +254,5 @@ async def test_a_half_surrogate_is_refused_and_not_repeated(records: PostgresRec
 async def test_a_rule_that_refuses_us_names_column_and_mend(records: PostgresRecords) -> None:
     pool = a_pool()
     spec = pool.spec.model_copy(update={"min_idle": 11})
-    with pytest.raises(Invalid, match="^min_idle: must not exceed max_total; raise max_total"):
+    with pytest.raises(Invalid, match=r"^min_idle: must not exceed max_total; raise max_total"):
         await records.create_pool(pool.model_copy(update={"spec": spec}))

@@ -1,0 +1,197 @@
+"""The commands that read and write records: apply, get, claim, release, status."""
+
+import argparse
+import asyncio
+import json
+import sys
+from collections.abc import Callable, Coroutine, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from api.manifests import Declared, ManifestError, parse
+from api.records import NotFound, Records, RecordsError
+from api.types import AgentPool, Key, Kind
+from controller.cli import exits, store
+from controller.cli.applying import apply_claim, apply_pool
+from controller.cli.claiming import claim_and_wait
+from controller.cli.exits import Exit
+from controller.cli.show import as_json, as_yaml, full_name, lined_up, table
+from controller.local.filling import describe
+from controller.local.state import StateFolder
+
+KINDS = {
+    **dict.fromkeys(("pools", "pool", "apool", "agentpool", "agentpools"), "pools"),
+    **dict.fromkeys(("claims", "claim", "aclaim", "agentclaim", "agentclaims"), "claims"),
+    **dict.fromkeys(
+        ("instances", "instance", "ainst", "agentinstance", "agentinstances"), "instances"
+    ),
+}
+SHOWN_CLAIMS = 500
+
+
+def apply(arguments: argparse.Namespace) -> int:
+    declared = _read(arguments.filename, store.namespace(arguments))
+    return asyncio.run(_apply(arguments, declared))
+
+
+async def _apply(arguments: argparse.Namespace, declared: Sequence[Declared]) -> int:
+    """Every record is tried; one that is refused does not stop the others."""
+    code = exits.OK
+    async with store.records(arguments) as records:
+        for record in declared:
+            try:
+                if isinstance(record, AgentPool):
+                    verdict = await apply_pool(records, record)
+                else:
+                    verdict = await apply_claim(records, record)
+                print(f"{full_name(record)} {verdict}")
+            except RecordsError as error:
+                print(f"agent-pool: {error}", file=sys.stderr)
+                code = exits.FAILED
+    return code
+
+
+def _read(names: Sequence[str], namespace: str) -> list[Declared]:
+    """All manifests of files, folders and standard input; every problem of all of them at once."""
+    declared: list[Declared] = []
+    problems: list[str] = []
+    for source, text in _texts(names):
+        try:
+            declared += parse(text, source, namespace)
+        except ManifestError as error:
+            problems += error.problems
+    if problems:
+        raise ManifestError(problems)
+    return declared
+
+
+def _texts(names: Sequence[str]) -> list[tuple[str, str]]:
+    found: list[tuple[str, str]] = []
+    for name in names:
+        if name == "-":
+            found.append(("standard input", sys.stdin.read()))
+            continue
+        path = Path(name)
+        files = sorted(path.iterdir()) if path.is_dir() else [path]
+        wanted = [f for f in files if f == path or f.suffix in (".yaml", ".yml", ".json")]
+        if not wanted:
+            raise Exit(exits.USAGE, f"{name}: holds no .yaml, .yml or .json")
+        try:
+            found += [(str(file), file.read_text(encoding="utf-8")) for file in wanted]
+        except UnicodeDecodeError:
+            raise ManifestError([f"{name}: is not UTF-8"]) from None
+    return found
+
+
+# ---------------------------------------------------------------- get
+
+
+def get(arguments: argparse.Namespace) -> int:
+    wanted = []
+    for word in arguments.kinds.lower().split(","):
+        if word not in KINDS:
+            raise Exit(exits.USAGE, f"{word!r} is none of pools, claims, instances")
+        wanted.append(KINDS[word])
+    return asyncio.run(_get(arguments, list(dict.fromkeys(wanted))))
+
+
+async def _get(arguments: argparse.Namespace, kinds: Sequence[str]) -> int:
+    namespace = store.namespace(arguments)
+    async with store.records(arguments) as records:
+        if arguments.names:
+            keys = [Key(namespace, name) for name in arguments.names]
+            found = [await _one(records, kind)(key) for kind in kinds for key in keys]
+        else:
+            found = [record for kind in kinds for record in await _all(records, kind, namespace)]
+        now = await records.now()
+    one = len(arguments.names) == 1 and len(kinds) == 1
+    match arguments.output:
+        case "json":
+            print(as_json(found, one=one))
+        case "yaml":
+            print(as_yaml(found, one=one))
+        case "name":
+            print("\n".join(full_name(record) for record in found), end="\n" if found else "")
+        case _:
+            by_kind = [[r for r in found if KINDS[r.kind.lower()] == kind] for kind in kinds]
+            print(
+                "\n\n".join(table(rs, now) for rs in by_kind if rs)
+                or f"none in namespace {namespace}"
+            )
+    return exits.OK
+
+
+def _one(records: Records, kind: str) -> Callable[[Key], Coroutine[Any, Any, Kind]]:
+    read: dict[str, Callable[[Key], Coroutine[Any, Any, Kind]]] = {
+        "pools": records.pool,
+        "claims": records.claim,
+        "instances": records.instance,
+    }
+    return read[kind]
+
+
+async def _all(records: Records, kind: str, namespace: str) -> Sequence[Kind]:
+    if kind == "claims":
+        return await records.list_claims(namespace, SHOWN_CLAIMS)
+    found: Sequence[Kind] = await records.pools() if kind == "pools" else await records.instances()
+    return [record for record in found if record.metadata.namespace == namespace]
+
+
+# ---------------------------------------------------------------- claim, release
+
+
+def claim(arguments: argparse.Namespace) -> int:
+    return asyncio.run(claim_and_wait(arguments))
+
+
+def release(arguments: argparse.Namespace) -> int:
+    return asyncio.run(_release(arguments))
+
+
+async def _release(arguments: argparse.Namespace) -> int:
+    namespace = store.namespace(arguments)
+    code = exits.OK
+    async with store.records(arguments) as records:
+        for name in arguments.names:
+            try:
+                await records.delete_claim(await records.claim(Key(namespace, name)))
+                print(f"agentclaim/{name} released")
+            except RecordsError as error:
+                print(f"agent-pool: {error}", file=sys.stderr)
+                code = exits.NOT_FOUND if isinstance(error, NotFound) else exits.FAILED
+    return code
+
+
+# ---------------------------------------------------------------- status
+
+
+def status(arguments: argparse.Namespace) -> int:
+    return asyncio.run(_status(arguments))
+
+
+async def _status(arguments: argparse.Namespace) -> int:
+    folder = StateFolder(Path(arguments.state))
+    running, pid = folder.read_running(), folder.holder()
+    namespace = store.namespace(arguments)
+    async with store.records(arguments) as records:
+        pools = await _all(records, "pools", namespace)
+    here = (
+        {"pid": pid, "api": running.api, "logs": str(folder.folder / "logs")}
+        if running and pid
+        else None
+    )
+    said = {"running": here, "pools": [pool.wire() for pool in pools]}
+    match arguments.output:
+        case "json":
+            print(json.dumps(said, indent=2))
+        case "yaml":
+            print(yaml.safe_dump(said, sort_keys=False), end="")
+        case "name":
+            print("\n".join(full_name(pool) for pool in pools))
+        case _:
+            rows = [[name, str(value)] for name, value in (here or {}).items()]
+            print(lined_up(rows) if rows else f"nothing runs in {folder.folder}")
+            print("\n".join(describe(p) for p in pools if isinstance(p, AgentPool)) or "no pools")
+    return exits.OK

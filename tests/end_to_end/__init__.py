@@ -1,0 +1,1 @@
+"""The whole product as real processes: `agent-pool up`, a real Postgres, real sockets, kills with -9."""

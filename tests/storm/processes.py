@@ -1,0 +1,136 @@
+"""Processes of one simulated world: each may be stopped, run on, and be killed with all it had in memory.
+
+A process is a context: whatever it starts inherits it, so the loop knows of each callback whose it is.
+What belongs to a stopped process waits; what belongs to a dead one never runs again.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Coroutine
+from contextvars import Context, ContextVar, copy_context
+from typing import Any
+
+from tests.virtual_time import CountedTask, VirtualTimeLoop, context_of
+
+PROCESS: "ContextVar[Process | None]" = ContextVar("process", default=None)
+ACTOR: ContextVar[str] = ContextVar("actor", default="world")
+
+
+class ConnectionLost(Exception):
+    """The process at the other end died."""
+
+
+class StormLoop(VirtualTimeLoop):
+    """Runs what belongs to nobody and to running processes; `step(actor)` is told after each callback."""
+
+    def __init__(self, step: Callable[[str], None]) -> None:
+        super().__init__()
+        self._step = step
+        self.steps = 0
+        self.tasks: list[CountedTask] = []  # Of processes; kept, so that nothing ends by being forgotten.
+
+    def make_task(self, *args: Any, **options: Any) -> CountedTask:
+        task = super().make_task(*args, **options)
+        if PROCESS.get() is not None or options.get("context") is not None:
+            self.tasks.append(task)
+        return task
+
+    def run(self, handle: asyncio.Handle) -> None:
+        context = context_of(handle)
+        process = context.get(PROCESS)
+        if process is None or process.runs:
+            handle._run()
+            self.steps += 1
+            self._step(context.get(ACTOR, "world"))
+        else:
+            process.keep(handle)
+
+    def put_back(self, handles: "deque[asyncio.Handle]") -> None:
+        self._ready.extend(handles)
+
+    async def dispose(self) -> None:
+        """End what is left of all processes, now that nobody looks any more."""
+        left = [task for task in self.tasks if not task.done()]
+        for task in left:
+            task.cancel()
+        if left:
+            await asyncio.wait(left)
+
+
+class Process:
+    """One run of one program, from its start to its death. A restart is another one."""
+
+    def __init__(self, name: str, loop: StormLoop) -> None:
+        self.name = name
+        self.dead = False
+        self.stopped = False
+        self._held: deque[asyncio.Handle] = deque()
+        self._loop = loop
+        self._callers: set[asyncio.Future[Any]] = set()
+        self._context: Context = copy_context()
+        self._context.run(PROCESS.set, self)
+        self._context.run(ACTOR.set, name)
+
+    @property
+    def runs(self) -> bool:
+        return not (self.dead or self.stopped)
+
+    def keep(self, handle: asyncio.Handle) -> None:
+        """Something of this process is due while it cannot run."""
+        if not self.dead:
+            self._held.append(handle)
+
+    def start(self, work: Coroutine[Any, Any, Any]) -> "asyncio.Task[Any]":
+        return self._loop.create_task(work, context=self._context.copy())
+
+    def stop(self, for_s: float) -> None:
+        """As SIGSTOP, and SIGCONT after so long."""
+        self.stopped = True
+        self._loop.call_later(for_s, self.go_on, context=Context())
+
+    def go_on(self) -> None:
+        self.stopped = False
+        held, self._held = self._held, deque()
+        if not self.dead:
+            self._loop.put_back(held)
+
+    def die(self) -> None:
+        """As SIGKILL: its connections break, and nothing else of it is seen any more."""
+        self.dead = True
+        self._held.clear()
+        for caller in sorted(self._callers, key=hash):
+            if not caller.done():
+                caller.set_exception(ConnectionLost())
+        self._callers.clear()
+
+    async def serve(self, work: Coroutine[Any, Any, Any]) -> Any:
+        """A call from outside: the answer, or ConnectionLost. Cancelled, the caller hung up."""
+        if self.dead:
+            work.close()
+            raise ConnectionLost
+        answer = self._loop.create_future()
+        self._callers.add(answer)
+        handler = self.start(work)
+        handler.add_done_callback(lambda done: _pass_on(done, answer), context=Context())
+        try:
+            return await answer
+        except asyncio.CancelledError:
+            handler.cancel()
+            raise
+        finally:
+            self._callers.discard(answer)
+
+    def revive_for_disposal(self) -> None:
+        """Let its callbacks run once more, so that its tasks can be ended."""
+        self.dead = self.stopped = False
+
+
+def _pass_on(done: "asyncio.Task[Any]", answer: "asyncio.Future[Any]") -> None:
+    if answer.done():
+        return
+    if done.cancelled():
+        answer.set_exception(ConnectionLost())
+    elif (error := done.exception()) is not None:
+        answer.set_exception(error)
+    else:
+        answer.set_result(done.result())

@@ -1,0 +1,168 @@
+"""What goes wrong, by a seed: at each hook go on, let others run, fail, be stopped, or die there."""
+
+import asyncio
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from api.records import Bell, Unavailable
+from controller.railway.simulator.faults import Plan
+from tests.storm.processes import PROCESS, Process
+
+# A stop outlasts the lease (5 s). One that also outlasted half an attempt, between the last look at the
+# clock and the first byte to an agent, would tell after its time: no clock of our own can close that gap.
+STOP_S = (5.5, 9.0)
+HANDOVER_TIMEOUT_S = 30.0
+LATE_S = (0.1, 8.0)  # Until what was given up takes effect after all.
+
+API_FAULTS = (
+    "rateLimited",
+    "unavailable",
+    "badGateway",
+    "timeoutBefore",
+    "timeoutAfter",
+    "problem",
+    "nullData",
+    "cutOff",
+    "halfPage",
+    "readLag",
+)
+DEPLOY_FAULTS = ("deployFailed", "deployCrashed", "deployStuck", "deploySleeping", "neverReady")
+AGENT_FAULTS = (
+    "agentDies",
+    "answerLost",
+    "agent500",
+    "agentGarbage",
+    "agentWaiting",
+    "agentDead",
+    "agentRestarted",
+    "agentUsed",
+)
+
+
+class Ended(asyncio.CancelledError):
+    """The simulation is over: nothing goes out any more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rates:
+    """How often, of one hook each."""
+
+    crash: float
+    stop: float
+    refuse: float  # Unavailable, before or after the effect.
+    late: float  # Given up, and it takes effect later.
+    slow: float  # A second or more.
+    meddle: float  # Somebody acts right there.
+    bell_lost: float
+
+
+CALM = Rates(0, 0, 0, 0, 0, 0, 0)
+
+
+def rates(rng: random.Random) -> Rates:
+    """Each seed has its own weather; in some, some things never happen."""
+
+    def some(*choices: float) -> float:
+        return rng.choice(choices)
+
+    return Rates(
+        crash=some(0, 0.002, 0.006),
+        stop=some(0, 0.001, 0.003),
+        refuse=some(0, 0.01, 0.03),
+        late=some(0, 0.005, 0.02),
+        slow=some(0, 0.01, 0.03),
+        meddle=some(0, 0.01, 0.02),
+        bell_lost=some(0, 0.05, 0.3),
+    )
+
+
+def plan(rng: random.Random) -> Plan:
+    """Railway's misbehaviour and the agents', for the simulator."""
+    chosen: dict[str, float] = {}
+    for names, rate in ((API_FAULTS, 0.06), (DEPLOY_FAULTS, 0.08), (AGENT_FAULTS, 0.06)):
+        for name in names:
+            if rng.random() < 0.4:
+                chosen[name] = rng.uniform(0, rate)
+    return Plan(seed=rng.getrandbits(32), rates=chosen)
+
+
+class Weather:
+    """The scheduler. `meddle()` is called where a user acts inside somebody's await."""
+
+    def __init__(self, rng: random.Random) -> None:
+        self._rng = rng
+        self.rates = rates(rng)
+        self.meddle: Callable[[], None] = lambda: None
+        self.ended = False
+        self.crashes = 0
+        self.stops = 0
+
+    def clear_up(self) -> None:
+        self.rates = CALM
+
+    async def pause(self, op: str, *, may_refuse: bool = False) -> None:
+        """One hook. Raises Unavailable, or never returns."""
+        if self.ended:
+            raise Ended
+        luck, rates = self._rng.random(), self.rates
+        for rate, happens in (
+            (rates.crash, self._crash),
+            (rates.stop, self._stop),
+            (rates.slow, self._slow),
+            (rates.meddle, self._meddle),
+        ):
+            if luck < rate:
+                await happens()
+                break
+            luck -= rate
+        else:
+            await self._yield(luck)
+        if may_refuse and self._rng.random() < rates.refuse:
+            raise Unavailable(f"no answer to {op}")
+
+    async def _yield(self, luck: float) -> None:
+        """Others run: those who are ready, or all of some milliseconds."""
+        await asyncio.sleep(0 if luck < 0.7 else luck / 20)
+
+    async def _crash(self) -> None:
+        process = PROCESS.get()
+        if process is not None:
+            self.kill(process)
+            await asyncio.get_running_loop().create_future()
+
+    async def _stop(self) -> None:
+        process = PROCESS.get()
+        if process is not None:
+            self.halt(process)
+        await asyncio.sleep(0)
+
+    async def _slow(self) -> None:
+        await asyncio.sleep(self._rng.uniform(0.2, 3.0))
+
+    async def _meddle(self) -> None:
+        self.meddle()
+        await asyncio.sleep(0)
+
+    def kill(self, process: Process) -> None:
+        self.crashes += 1
+        process.die()
+
+    def halt(self, process: Process) -> None:
+        self.stops += 1
+        process.stop(self._rng.uniform(*STOP_S))
+
+    def late_s(self) -> float | None:
+        """In how long a write that is given up now takes effect; None: it is not given up."""
+        if self._rng.random() >= self.rates.late:
+            return None
+        return self._rng.uniform(*LATE_S)
+
+    def arrivals(self, _: Bell) -> Sequence[float]:
+        """Some bells are lost, some come late, some twice."""
+        luck = self._rng.random()
+        if luck < self.rates.bell_lost:
+            return ()
+        if luck < self.rates.bell_lost + 0.05:
+            return (0.0, self._rng.random())
+        return (0.0,) if luck > 0.3 else (self._rng.random() / 50,)
