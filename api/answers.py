@@ -12,6 +12,7 @@ from api.types import AgentClaim, ClaimPhase, Model, OnEmpty
 RETRY_AFTER_S = 5
 NO_IDLE = "No idle instances available. Try again in a few minutes."  # The seed's service's words.
 NO_VERDICT = "Nobody decided about the claim in time, so it was withdrawn. Try again."
+NO_POOL = "There is no pool of that name."
 WITHDRAWN = "The claim was withdrawn or released before an agent served it. Try again."
 UNDER_WAY = "The claim is still under way. Ask again, or read it at the Location."
 UNREACHABLE = "The records cannot be reached. Try again."

@@ -16,6 +16,7 @@ from typing import Any
 
 from api.answers import (
     NO_IDLE,
+    NO_POOL,
     NO_VERDICT,
     OTHER_BODY,
     UNDER_WAY,
@@ -52,6 +53,7 @@ from api.types import (
     Meta,
     OnEmpty,
     key_of,
+    pool_key,
 )
 from api.waiters import Closing, Waiters, Waiting
 
@@ -184,7 +186,7 @@ class Door:
             try:
                 ended = await self._followed(claim, wanted.spec.on_empty, waiting, deadline)
             except _NoVerdict:
-                return try_again(NO_VERDICT, wanted.metadata.name)
+                return await self._unheard(wanted)
             except (TimeoutError, Closing):
                 return await self._not_yet(claim, wanted.spec.on_empty)
             if ended is not None and not none_idle(ended):
@@ -207,6 +209,14 @@ class Door:
                 raise _NoVerdict
         async with asyncio.timeout_at(deadline):
             return await waiting.ended(claim)
+
+    async def _unheard(self, wanted: AgentClaim) -> Answer:
+        """Withdrawn without a verdict: perhaps nobody is there to give one, perhaps there is no pool."""
+        try:
+            await self._records.pool(pool_key(wanted))
+        except NotFound:
+            return Answer(404, Failure(error=NO_POOL), wanted.metadata.name)
+        return try_again(NO_VERDICT, wanted.metadata.name)
 
     async def _not_yet(self, claim: AgentClaim, on_empty: OnEmpty) -> Answer:
         name = claim.metadata.name

@@ -33,7 +33,7 @@ _FAILURES = {
     400: "A field, header or parameter is wrong; the text names it.",
     401: "Wrong or missing key.",
     403: "A cookie that came from another page.",
-    404: "There is no such claim.",
+    404: "There is no such claim, or no such pool.",
     408: "The body took too long to arrive.",
     409: "This Idempotency-Key was used with another body.",
     413: "The body is too large.",
@@ -118,7 +118,7 @@ def _claim() -> Json:
     answers["202"] = _answer("On record and waiting.", Queued) | {"headers": _header("Location")}
     body = {"required": True, "content": _content(ClaimBody)}
     parameters = [*_CLAIM_HEADERS, _QR]
-    claim = _operation("Claim an agent", answers, 408, 409, 413, 415, parameters=parameters)
+    claim = _operation("Claim an agent", answers, 404, 408, 409, 413, 415, parameters=parameters)
     return claim | {"requestBody": body}
 
 

@@ -11,7 +11,17 @@ from api.batching import Batcher
 from api.records import Outcome, Records, RecordsError
 from api.types import AgentClaim, AgentInstance, ClaimPhase
 from controller.agents import Agents, Heard, Letter, Reply
-from controller.handover import Ask, Rules, Talk, Tell, Wait, Write, decide, time_to_tell_s
+from controller.handover import (
+    Ask,
+    Rules,
+    Talk,
+    Tell,
+    Wait,
+    Write,
+    decide,
+    is_fresh,
+    time_to_tell_s,
+)
 from controller.storetime import StoreTime
 
 log = logging.getLogger(__name__)
@@ -27,7 +37,7 @@ class Promise:
 
 
 class Deliveries:
-    """One task for each bound claim, by uid. `calls_at_once` bounds the open calls, not the tasks."""
+    """One task for each promise. `calls_at_once` bounds the open calls, not the tasks."""
 
     def __init__(
         self,
@@ -49,20 +59,25 @@ class Deliveries:
         self._may_act = may_act
         self._calls = asyncio.Semaphore(calls_at_once)
         self._writes: Batcher[Outcome, AgentClaim | None] = Batcher(records.settle)
-        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._tasks: dict[tuple[str, str], asyncio.Task[None]] = {}  # By claim and instance.
         self.unreached = 0  # Agents in a row, of whomever, that no call got through to.
         self.ended: Counter[str] = Counter()  # By the phase that a hand-over came to.
 
-    def start(self, promise: Promise, *, bound_here: bool = False) -> None:
-        """See to it that somebody carries this claim; nothing when somebody does already."""
+    def start(self, promise: Promise, *, bound_at: float | None = None) -> None:
+        """See to it that somebody carries this promise; nothing when somebody does already.
+
+        `bound_at`: when this process began to write the bind. Without it a call may still be at work.
+        """
         uid, attempt = promise.claim.metadata.uid, promise.claim.status.attempt
-        if uid in self._tasks or attempt is None:
+        key = (uid, promise.instance.metadata.uid)
+        if key in self._tasks or attempt is None:
             return
-        # Unless we wrote the bind a moment ago, a call of this attempt may still be at work.
-        talk = Talk(attempt.by, self._clock(), bound_here=bound_here, silent=not bound_here)
+        here = bound_at is not None
+        since = self._clock() if bound_at is None else bound_at
+        talk = Talk(attempt.by, since, bound_here=here, silent=not here)
         task = asyncio.create_task(self._carry(promise, talk), name=f"claim {uid}")
-        self._tasks[uid] = task
-        task.add_done_callback(lambda _: self._tasks.pop(uid, None))
+        self._tasks[key] = task
+        task.add_done_callback(lambda _: self._tasks.pop(key, None))
 
     def __len__(self) -> int:
         return len(self._tasks)
@@ -93,11 +108,12 @@ class Deliveries:
                 case Tell():
                     talk = await self._tell(claim, instance, talk)
                 case Write() as step:
+                    began = self._clock()
                     written = await self._writes.put(Outcome(claim, step.status, step.mark))
                     if written is None or written.status.phase is not ClaimPhase.BOUND:
                         self._end(written, instance)
                         return
-                    claim, talk = written, talk.taken(self._rules.me, self._clock())
+                    claim, talk = written, talk.taken(self._rules.me, began)
 
     async def _ask(self, instance: AgentInstance, talk: Talk) -> Talk:
         async with self._calls:
@@ -108,11 +124,11 @@ class Deliveries:
         spec = claim.spec
         letter = Letter(spec.agent_id, spec.instructions, spec.join_url)
         async with self._calls:
-            left_s = time_to_tell_s(talk, self._clock(), self._rules)
-            if not self._may_act() or left_s < self._rules.handover_timeout_s / 2:
-                return talk
+            mono = self._clock()
+            if not self._may_act() or not is_fresh(talk, mono, self._rules):
+                return talk  # We waited in line for too long: decide anew.
             try:
-                async with asyncio.timeout(left_s):
+                async with asyncio.timeout(time_to_tell_s(talk, mono, self._rules)):
                     reply = await self._agents.provision(
                         instance.status.url or "", self._keys(instance), letter
                     )

@@ -29,6 +29,9 @@ NOT_READY_FOR_S = 60.0  # A 503 of the agent: again for this long, then another 
 TRIES_OF_500 = 3
 AGAIN_AFTER_S = 2.0  # Between two tellings, and between two questions.
 ADMISSION_EVERY_S = 10.0  # A group's admin is a person: 202 is asked again this often.
+# A call begins only in the first twelfth of its attempt (5 s of 60), so that an agent which handles it in
+# less than the rest has answered before anybody may tell it again, also when we hang up halfway.
+FRESH_PART = 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +39,7 @@ class Talk:
     """What this process knows of one attempt. Lost with the process; everything still holds then."""
 
     by: str  # Whose attempt it is.
-    since: float  # When this process first saw it (its monotonic clock).
+    since: float  # Ours: before it was written; another's: when we first saw it (our monotonic clock).
     bound_here: bool = False  # This process wrote the bind; nobody can have told before.
     told: int = 0  # POSTs of this process under this attempt.
     errors: int = 0  # Of these, answered 500.
@@ -54,15 +57,18 @@ class Talk:
             told=self.told + 1,
             errors=self.errors + (reply.heard is Heard.FAILED),
             silent=self.silent or reply.heard is Heard.SILENT,
-            not_ready_since=(self.not_ready_since or mono) if not_ready else None,
+            not_ready_since=self._not_ready_since(mono) if not_ready else None,
             reply=reply,
             next_at=mono + (ADMISSION_EVERY_S if reply.heard is Heard.WAITING else AGAIN_AFTER_S),
         )
 
-    def taken(self, me: str, mono: float) -> "Talk":
-        """After this process wrote itself into the attempt: nobody else tells until it runs out."""
+    def _not_ready_since(self, mono: float) -> float:
+        return mono if self.not_ready_since is None else self.not_ready_since
+
+    def taken(self, me: str, since: float) -> "Talk":
+        """This process wrote itself into the attempt, not before `since`: it alone tells for so long."""
         return replace(
-            self, by=me, since=mono, bound_here=False, silent=False, reply=None, status=None
+            self, by=me, since=since, bound_here=False, silent=False, reply=None, status=None
         )
 
     def asked(self, status: Status, mono: float) -> "Talk":
@@ -115,8 +121,8 @@ def agree(claim: AgentClaim, instance: AgentInstance | None) -> bool:
     return ref is not None and ref.uid == claim.metadata.uid
 
 
-def half(claim: AgentClaim, instance: AgentInstance) -> bool:
-    """The claim names an instance that nobody has got yet, and that may still be offered."""
+def half(instance: AgentInstance) -> bool:
+    """A claim names this instance, but nobody has got it yet, and it may still be offered."""
     free = instance.spec.claim_ref is None and instance.status.barred is None
     return free and instance.status.phase is InstancePhase.IDLE
 
@@ -168,17 +174,20 @@ def time_to_tell_s(talk: Talk, mono: float, rules: Rules) -> float:
     return talk.since + rules.handover_timeout_s - mono
 
 
+def is_fresh(talk: Talk, mono: float, rules: Rules) -> bool:
+    """Whether a call may still begin under this attempt."""
+    return mono - talk.since <= rules.handover_timeout_s / FRESH_PART
+
+
 def _again(claim: AgentClaim, talk: Talk, now: datetime, mono: float, rules: Rules) -> Step:
     """Our attempt, no call open, nothing decided: tell, unless it was not ready for too long.
 
-    An attempt that is half over is renewed first, so that our call ends before anybody else's begins.
+    An attempt that is not fresh is renewed first, so that our call ends before anybody else's begins.
     """
     waited = mono - talk.not_ready_since if talk.not_ready_since is not None else 0.0
     if waited >= NOT_READY_FOR_S:
         return _let_go(claim, "NotReady", now, failed=True)
-    if time_to_tell_s(talk, mono, rules) < rules.handover_timeout_s / 2:
-        return _take(claim, now, rules)
-    return Tell()
+    return Tell() if is_fresh(talk, mono, rules) else _take(claim, now, rules)
 
 
 def _take(claim: AgentClaim, now: datetime, rules: Rules) -> Write:

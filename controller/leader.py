@@ -50,22 +50,30 @@ class Elector:
         """For ever: take, renew, watch. Cancelled, it gives the lease up."""
         try:
             while True:
+                started = self._clock()
                 try:
                     async with asyncio.timeout(CALL_TIMEOUT_S):
                         await self._once()
                 except (RecordsError, TimeoutError) as error:
                     self._held = None
                     log.debug("lease %s: %s", self._name, type(error).__name__)
-                await asyncio.sleep(RENEW_EVERY_S if self._held else RENEW_EVERY_S / 3)
+                every_s = RENEW_EVERY_S if self._held else RENEW_EVERY_S / 3
+                # From start to start: a store that is slow to answer is not also asked less often.
+                await asyncio.sleep(max(started + every_s - self._clock(), RENEW_EVERY_S / 10))
         finally:
             self._until = 0.0
 
     async def give_up(self) -> None:
-        """On a clean stop: the next one need not wait until it runs out."""
+        """On a clean stop, best effort: the next one need not wait until it runs out."""
         self._until = 0.0
         held, self._held = self._held, None
-        if held is not None:
-            await self._records.write_lease(held, "")
+        if held is None:
+            return
+        try:
+            async with asyncio.timeout(CALL_TIMEOUT_S):
+                await self._records.write_lease(held, "")
+        except (RecordsError, TimeoutError) as error:
+            log.debug("lease %s runs out by itself: %s", self._name, type(error).__name__)
 
     async def _once(self) -> None:
         started = self._clock()

@@ -16,6 +16,7 @@ log = logging.getLogger(__name__)
 
 BACKOFF_FIRST_S = 0.5
 BACKOFF_MAX_S = 60.0
+NOT_NOW_S = 1.0  # A pass that may not run is put off, never dropped: its ring is owed.
 
 Item = TypeVar("Item", bound=Hashable)
 
@@ -100,7 +101,7 @@ class WorkQueue(Generic[Item]):
         return None
 
     async def _pass(self, key: Item) -> None:
-        again_s: float | None = None
+        again_s: float | None = NOT_NOW_S
         try:
             if self._may_run():
                 again_s = await self._handle(key)

@@ -12,8 +12,7 @@ import pytest
 
 from controller.local.postgres import LocalPostgres
 
-COUNT = Path(__file__).with_name("COUNT")
-IN_CI = os.environ.get("CI", "") not in ("", "0")
+pytest_plugins = ["tests.accounting"]
 # Durability is not what these servers are for; a fresh database per test is.
 FAST = {
     "fsync": "off",

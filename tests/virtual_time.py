@@ -1,58 +1,118 @@
-"""An event loop whose time jumps to the next timer when nothing is ready: no test waits, none is flaky."""
+"""An event loop without real time, threads or sockets: when nobody can go on, time jumps to the next timer.
+
+Ready callbacks run in the order in which they became ready, and tasks hash by the order of their making,
+so the same program takes the same course each time.
+"""
 
 import asyncio
-import functools
-import selectors
-from collections.abc import Callable, Coroutine
-from typing import Any, ParamSpec, TypeVar
+import itertools
+from collections import deque
+from collections.abc import Callable, Coroutine, Generator
+from contextvars import Context
+from functools import wraps
+from heapq import heappop
+from typing import Any, ParamSpec
 
-Result = TypeVar("Result")
-Given = ParamSpec("Given")
-
-
-class _Jumping(selectors.DefaultSelector):
-    """Never waits: what it is asked to wait for becomes time that has passed."""
-
-    now = 0.0
-
-    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
-        if ready := super().select(0):
-            return ready
-        if timeout is None:
-            raise RuntimeError("nothing is ready and nothing is due: this waits for ever")
-        self.now += max(timeout, 0.0)
-        return []
+P = ParamSpec("P")
 
 
-class VirtualLoop(asyncio.SelectorEventLoop):
-    """`time()` starts at 0 and moves only when every task waits. Same steps, same times, each run."""
+class Counted:
+    """Hashes by its number: sets of tasks and futures keep their order from run to run."""
+
+    number: int
+
+    def __hash__(self) -> int:
+        return self.number
+
+
+class CountedFuture(Counted, asyncio.Future[Any]):
+    """A future of a `VirtualTimeLoop`."""
+
+
+class CountedTask(Counted, asyncio.Task[Any]):
+    """A task of a `VirtualTimeLoop`."""
+
+
+class VirtualTimeLoop(asyncio.BaseEventLoop):
+    """`now_s` starts at 0. `run(handle)` is the seam for those who would rather run it later."""
+
+    _ready: deque[asyncio.Handle]
+    _scheduled: list[asyncio.TimerHandle]
+    _stopping: bool
 
     def __init__(self) -> None:
-        self._jumping = _Jumping()
-        super().__init__(self._jumping)
+        super().__init__()
+        self.now_s = 0.0
+        self._numbers = itertools.count()
+        self.set_task_factory(self.make_task)
 
     def time(self) -> float:
-        return self._jumping.now
+        return self.now_s
+
+    def create_future(self) -> CountedFuture:
+        future = CountedFuture(loop=self)
+        future.number = next(self._numbers)
+        return future
+
+    def make_task(
+        self,
+        _: asyncio.AbstractEventLoop,
+        coro: Coroutine[Any, Any, Any] | Generator[Any, None, Any],
+        **options: Any,
+    ) -> CountedTask:
+        number = next(self._numbers)
+        task = CountedTask.__new__(CountedTask)
+        task.number = number  # A task puts itself into a set as it is made.
+        CountedTask.__init__(task, coro, loop=self, **options)
+        return task
+
+    def run(self, handle: asyncio.Handle) -> None:
+        handle._run()
+
+    def _run_once(self) -> None:
+        if not self._ready and not self._stopping:
+            self._jump()
+        for _ in range(len(self._ready)):
+            handle = self._ready.popleft()
+            if not handle.cancelled():
+                self.run(handle)
+
+    def _jump(self) -> None:
+        """To the soonest timer that still counts, and with it all others of that moment."""
+        while not self._ready:
+            if not self._scheduled:
+                raise RuntimeError("everybody waits, and nothing will happen any more")
+            self._to_ready(heappop(self._scheduled))
+        while self._scheduled and self._scheduled[0].when() <= self.now_s:
+            self._to_ready(heappop(self._scheduled))
+
+    def _to_ready(self, timer: asyncio.TimerHandle) -> None:
+        if not timer.cancelled():
+            self.now_s = max(self.now_s, timer.when())
+            self._ready.append(timer)
+
+    def _timer_handle_cancelled(self, handle: asyncio.TimerHandle) -> None:
+        """It stays in line and is passed over."""
+
+    def _process_events(self, event_list: object) -> None:
+        """There are no sockets."""
+
+    def _write_to_self(self) -> None:
+        """There are no threads to be woken by."""
 
 
-def run(coroutine: Coroutine[Any, Any, Result]) -> Result:
-    """As `asyncio.run`, in virtual time."""
-    with asyncio.Runner(loop_factory=VirtualLoop) as runner:
-        return runner.run(coroutine)
+def context_of(handle: asyncio.Handle) -> Context:
+    """The context that a callback runs in."""
+    context: Context = handle._context  # type: ignore[attr-defined]
+    return context
 
 
-def in_virtual_time(
-    test: Callable[Given, Coroutine[Any, Any, Result]],
-) -> Callable[Given, Result]:
-    """An async test as one that pytest calls like any other."""
+def in_virtual_time(test: Callable[P, Coroutine[Any, Any, None]]) -> Callable[P, None]:
+    """Run this test on a `VirtualTimeLoop` of its own."""
 
-    @functools.wraps(test)
-    def call(*args: Given.args, **kwargs: Given.kwargs) -> Result:
-        return run(test(*args, **kwargs))
+    @wraps(test)
+    def run(*args: P.args, **kwargs: P.kwargs) -> None:
+        with asyncio.Runner(loop_factory=VirtualTimeLoop) as runner:
+            runner.run(test(*args, **kwargs))
 
-    return call
-
-
-def clock() -> float:
-    """Virtual seconds: what a constructor takes as `clock`."""
-    return asyncio.get_running_loop().time()
+    return run

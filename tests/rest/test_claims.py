@@ -134,6 +134,7 @@ async def test_at_a_stop_who_waits_is_told_where_its_claim_is() -> None:
 
 async def test_without_a_controller_a_claim_is_withdrawn_and_refused() -> None:
     async with a_sidecar() as served:
+        await served.world.idle()
         answer = await served.claim()
     assert answer.status == 503
     assert "Location" not in answer.headers

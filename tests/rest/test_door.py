@@ -6,6 +6,7 @@ import pytest
 
 from api.answers import (
     NO_IDLE,
+    NO_POOL,
     NO_VERDICT,
     OTHER_BODY,
     UNDER_WAY,
@@ -142,9 +143,18 @@ async def test_any_other_failure_is_an_answer_and_stays_one() -> None:
 @simulated
 async def test_without_a_verdict_in_ten_seconds_the_claim_is_withdrawn() -> None:
     async with a_world() as world:
+        await world.idle()
         answer = await world.door.claim(an_ask())
     assert (answer.status, error_of(answer)) == (503, NO_VERDICT)
     assert now_s() == pytest.approx(10, abs=0.1)
+    assert world.claims == []
+
+
+@simulated
+async def test_a_claim_from_a_pool_that_is_not_there_says_so() -> None:
+    async with a_world() as world:
+        answer = await world.door.claim(an_ask(pool="none"))
+    assert (answer.status, error_of(answer)) == (404, NO_POOL)
     assert world.claims == []
 
 
@@ -369,5 +379,6 @@ async def test_claims_that_arrive_while_an_insert_runs_go_together_into_the_next
 @simulated
 async def test_patience_is_a_setting_of_the_door() -> None:
     async with a_world(patience=Patience(verdict_s=1, answer_s=2)) as world:
+        await world.idle()
         assert (await world.door.claim(an_ask())).status == 503
         assert now_s() == pytest.approx(1, abs=0.1)
