@@ -4,6 +4,7 @@ import asyncio
 import os
 import sys
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import uvloop
 
@@ -15,7 +16,7 @@ from api.sidecar import serve
 def main() -> int:
     try:
         settings = ApiSettings.read(Reader(load_environment(os.environ, Path.cwd())))
-        logs.hide(settings.api_key, settings.database_url)
+        logs.hide(settings.api_key, urlsplit(settings.database_url).password)
         logs.configure(settings.log_format, settings.log_level, "api")
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(serve(settings))

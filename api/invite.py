@@ -13,6 +13,7 @@ import zxingcpp
 
 QUIET = 4  # White modules on each side, as the standard wants.
 SCALE = 8  # Pixels of a module: one byte of a 1-bit row, so a row of modules is a row of pixels.
+_FASTEST = 1  # A fifth of the usual level's time, and about 1.5 kB for an invite of 200 characters.
 _GREY_1_BIT = (1, 0, 0, 0, 0)  # Depth, colour type, compression, filter, interlace.
 
 
@@ -40,7 +41,7 @@ def _png(rows: list[bytes]) -> bytes:
         (
             b"\x89PNG\r\n\x1a\n",
             _chunk(b"IHDR", struct.pack(">II5B", side, side, *_GREY_1_BIT)),
-            _chunk(b"IDAT", zlib.compress(b"".join(lines), 6)),
+            _chunk(b"IDAT", zlib.compress(b"".join(lines), _FASTEST)),
             _chunk(b"IEND", b""),
         )
     )

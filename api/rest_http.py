@@ -41,6 +41,7 @@ async def plainly(request: web.Request, handler: Handler) -> web.StreamResponse:
         response = await _answered(request, handler)
         status = response.status
         response.headers["X-Content-Type-Options"] = "nosniff"
+        response.headers["Server"] = "agent-pool"
         response.headers.setdefault("Cache-Control", "no-store")
         return response
     finally:

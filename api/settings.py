@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import Literal, Self, TypeVar, get_args
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
-from api.scalars import parse_duration
+from pydantic import TypeAdapter
+
+from api.scalars import Name, parse_duration
 from api.types import DEFAULT_NAMESPACE
 
 EXIT_SETTING = 2
@@ -227,6 +229,10 @@ class Reader:
             "DATABASE_URL", _database_url, "postgresql://user:password@host/database"
         )
 
+    def namespace(self) -> str:
+        check = TypeAdapter[str](Name).validate_python
+        return self.parsed("POOL_NAMESPACE", check, "lower-case letters, digits, - and .")
+
     def log_format(self) -> LogFormat:
         return self.choice("LOG_FORMAT", get_args(LogFormat))  # type: ignore[return-value]
 
@@ -287,7 +293,7 @@ class ApiSettings:
             host=reader.required("HOST"),
             port=reader.port("PORT"),
             ops_port=reader.port("API_OPS_PORT"),
-            namespace=reader.required("POOL_NAMESPACE"),
+            namespace=reader.namespace(),
             log_format=reader.log_format(),
             log_level=reader.log_level(),
         )

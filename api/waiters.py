@@ -76,7 +76,8 @@ class Waiters:
     def __init__(self, records: Records, *, look_again_s: float = LOOK_AGAIN_S) -> None:
         self._records = records
         self._look_again_s = look_again_s
-        self._waiting: dict[Key, set[Waiting]] = {}
+        # Dicts, not sets, so that the same storm takes the same course.
+        self._waiting: dict[Key, dict[Waiting, None]] = {}
         self._to_read: set[Key] = set()
         self._wake = asyncio.Event()
         self._looks: dict[Key, asyncio.Future[None]] = {}
@@ -91,11 +92,11 @@ class Waiters:
         waiting = Waiting(self._records)
         if self._closed:
             waiting.close()
-        self._waiting.setdefault(key, set()).add(waiting)
+        self._waiting.setdefault(key, {})[waiting] = None
         try:
             yield waiting
         finally:
-            self._waiting[key].discard(waiting)
+            del self._waiting[key][waiting]
             if not self._waiting[key]:
                 del self._waiting[key]
 
@@ -151,9 +152,9 @@ class Waiters:
         while True:
             await self._wake.wait()
             self._wake.clear()
-            keys, self._to_read = self._to_read & self._waiting.keys(), set()
+            keys, self._to_read = sorted(self._to_read & self._waiting.keys()), set()
             try:
-                found = await self._records.claims(sorted(keys)) if keys else []
+                found = await self._records.claims(keys) if keys else []
             except RecordsError:
                 await asyncio.sleep(AFTER_TROUBLE_S)
                 self._look_at(keys)

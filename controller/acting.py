@@ -3,10 +3,18 @@
 import logging
 from collections.abc import Callable
 
-from api.records import NotFound, Records
-from api.types import AgentInstance, AgentPool, ClaimPhase, InstancePhase, Key, pool_key
+from api.records import NotFound, Records, RecordsError
+from api.types import (
+    AgentInstance,
+    AgentPool,
+    ClaimPhase,
+    InstancePhase,
+    Key,
+    key_of,
+    pool_key,
+)
 from controller import lifecycle, naming, template
-from controller.environment import Environment
+from controller.environment import NO_CAPACITY_AGAIN_S, Environment
 from controller.lifecycle import Course, Verb
 from controller.railway import Gone, NoCapacity, NotReady, RailwayError, RateLimited, Refused
 from controller.railway.budget import Lane
@@ -16,7 +24,7 @@ from controller.template import Recipe
 log = logging.getLogger(__name__)
 
 NOT_READY_AGAIN_S = 5.0  # Railway's own advice for a domain that cannot be made yet.
-NO_CAPACITY_AGAIN_S = 300.0
+WRITE_TRIES = 3
 
 
 class Actor:
@@ -70,7 +78,7 @@ class Actor:
             and instance.metadata.name not in self._unnameable
             and service is not None
             and service.name == instance.spec.service_name
-            and not self._environment.sight.wrote_to(instance)
+            and self._environment.sight.shows_writes(instance)
         )
 
     async def _pool(self, instance: AgentInstance) -> AgentPool | None:
@@ -126,8 +134,24 @@ class Actor:
         log.info("railway: %s", verb, extra=extra)
         if course is None:
             return instance
-        status = lifecycle.stepped(instance.status, verb, course, self._time.now(), **found)
-        return await self._write(instance, status=status)
+        return await self._write_down(instance, verb, course, found)
+
+    async def _write_down(
+        self, instance: AgentInstance, verb: Verb, course: Course, found: dict[str, str]
+    ) -> AgentInstance | None:
+        """What was done goes on record, over what was seen meanwhile; else nothing more before a look."""
+        try:
+            for _ in range(WRITE_TRIES):
+                now = self._time.now()
+                status = lifecycle.stepped(instance.status, verb, course, now, **found)
+                if (written := await self._write(instance, status=status)) is not None:
+                    return written
+                instance = await self._records.instance(key_of(instance))
+        except RecordsError:
+            self._environment.doubt(instance)
+            raise
+        self._environment.doubt(instance)
+        return None
 
     async def _refused(self, key: Key, error: Refused) -> float | None:
         """Not again as it is: the instance has failed, and its pool counts it."""

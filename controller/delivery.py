@@ -72,9 +72,9 @@ class Deliveries:
         key = (uid, promise.instance.metadata.uid)
         if key in self._tasks or attempt is None:
             return
-        here = bound_at is not None
-        since = self._clock() if bound_at is None else bound_at
-        talk = Talk(attempt.by, since, bound_here=here, silent=not here)
+        talk = Talk(attempt.by, self._clock(), silent=True)
+        if bound_at is not None and attempt.by == self._rules.me:
+            talk = Talk(attempt.by, bound_at, bound_here=True)
         task = asyncio.create_task(self._carry(promise, talk), name=f"claim {uid}")
         self._tasks[key] = task
         task.add_done_callback(lambda _: self._tasks.pop(key, None))

@@ -30,8 +30,8 @@ from controller.storetime import StoreTime
 log = logging.getLogger(__name__)
 
 WAIT_IN_LINE_S = 2.0  # Longer than this nobody waits with a worker in hand.
+NO_CAPACITY_AGAIN_S = 300.0  # Somebody must free or buy room; meanwhile one try now and then.
 FORGET_WRITES_AFTER = timedelta(minutes=10)
-
 OWNERS_PER_LOOK = (
     20  # Unknown services whose owner is read after one look; the rest wait their turn.
 )
@@ -60,6 +60,10 @@ class Environment:
         self._owners: dict[tuple[str, bool], str | None] = {}
         self._unknown: tuple[Service, ...] = ()
         self.sight = Sight(wrote=self._wrote, doubts=self._doubts, scheme=scheme)
+        self._full, self._full_until = (
+            "",
+            0.0,
+        )  # Railway has no room for more: what it said, and till when.
         self.access: Access | None = None
         self.weather = Weather(None, "NotLookedYet")
         self.requests = 0
@@ -78,12 +82,12 @@ class Environment:
             self.weather = Weather(False, "Unreachable", "Railway's API cannot be reached")
             raise Unclear(str(error)) from None
         except RailwayError as error:
-            self._note(error)
+            self._note_blind(error)
             raise
         self.requests += found.requests - 1
         self._budget.spent(found.requests - 1, self._clock())
         self._told()
-        self.weather = Weather(True, "Observed", self._says() or "")
+        self.weather = self._seen_weather()
         latest = Look(at, found.services)
         self.sight = replace(self.sight, latest=latest, before=self.sight.latest)
         for stamps in (self._wrote, self._doubts):
@@ -98,11 +102,14 @@ class Environment:
         seen = self.sight.latest.services if self.sight.latest else ()
         self._unknown = tuple(s for s in seen if s.id not in ids and s.name.casefold() not in names)
         unread = [s for s in self._unknown if (s.id, s.has_source) not in self._owners]
-        for service in unread[:OWNERS_PER_LOOK]:
-            await self._admit(Lane.LOOK_MORE)
-            owner = await self._railway.owner_of(service.id)
-            self._told()
-            self._owners[service.id, service.has_source] = owner
+        try:
+            for service in unread[:OWNERS_PER_LOOK]:
+                await self._admit(Lane.LOOK_MORE)
+                owner = await self._railway.owner_of(service.id)
+                self._told()
+                self._owners[service.id, service.has_source] = owner
+        except RailwayError as error:  # Until it is read it counts by its name; looks go on.
+            log.info("owners are read later: %s", error)
 
     def orphans(self, pool: Key, prefix: str) -> list[Service]:
         """Services with our owner's mark for this pool and no record; and, until their owner is
@@ -130,7 +137,17 @@ class Environment:
         Raises RailwayError; where the effect may have happened, nothing more is sent before a look.
         """
         name = instance.metadata.name
-        return await self._guarded(name, lane, lambda: self._send(verb, instance, make))
+        creates = verb in (Verb.CREATE_EMPTY, Verb.CREATE_WHOLE)
+        if creates and self._clock() < self._full_until:
+            raise NoCapacity(self._full)
+        found = await self._guarded(name, lane, lambda: self._send(verb, instance, make))
+        if creates:
+            self._full = ""
+        return found
+
+    def doubt(self, instance: AgentInstance) -> None:
+        """Something was done that is not on record: nothing more before a look can show it."""
+        self._doubts[instance.metadata.name] = self._time.now()
 
     async def rename(self, instance: AgentInstance, new_name: str) -> None:
         service_id = instance.status.service_id or ""
@@ -213,6 +230,19 @@ class Environment:
         elif isinstance(error, Unclear):
             self.weather = Weather(False, "NoAnswer", "Railway's API gave no usable answer")
         elif isinstance(error, NoCapacity):
-            self.weather = Weather(True, "NoCapacity", str(error))
-        elif isinstance(error, NotAuthorized) and self.access is None:
+            self._full, self._full_until = str(error), now + NO_CAPACITY_AGAIN_S
+            self.weather = self._seen_weather()
+
+    def _note_blind(self, error: RailwayError) -> None:
+        """No look came of it."""
+        self._note(error)
+        if isinstance(error, NotAuthorized):
             self.weather = Weather(False, "NotAuthorized", "Railway refuses RAILWAY_API_TOKEN")
+        elif not isinstance(error, RateLimited | Unclear):
+            self.weather = Weather(False, type(error).__name__, str(error))
+
+    def _seen_weather(self) -> Weather:
+        """Full until a create succeeds, so that the status does not flap between two tries."""
+        if self._full:
+            return Weather(True, "NoCapacity", self._full)
+        return Weather(True, "Observed", self._says() or "")

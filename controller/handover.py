@@ -20,7 +20,6 @@ from api.types import (
     ClaimPhase,
     ClaimStatus,
     Condition,
-    InstancePhase,
 )
 from controller.agents import Heard, Reply, Status
 from controller.sizing import failed_claim
@@ -29,9 +28,9 @@ NOT_READY_FOR_S = 60.0  # A 503 of the agent: again for this long, then another 
 TRIES_OF_500 = 3
 AGAIN_AFTER_S = 2.0  # Between two tellings, and between two questions.
 ADMISSION_EVERY_S = 10.0  # A group's admin is a person: 202 is asked again this often.
-# A call begins only in the first twelfth of its attempt (5 s of 60), so that an agent which handles it in
-# less than the rest has answered before anybody may tell it again, also when we hang up halfway.
-FRESH_PART = 12
+# A call begins only while its attempt is this young (half of it, where it is short), so that an agent which
+# handles it in less than the rest has answered before anybody may tell it again, also when we hang up.
+FRESH_FOR_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +38,7 @@ class Talk:
     """What this process knows of one attempt. Lost with the process; everything still holds then."""
 
     by: str  # Whose attempt it is.
-    since: float  # Ours: before it was written; another's: when we first saw it (our monotonic clock).
+    since: float  # When we began to write it, or first saw another's (our monotonic clock).
     bound_here: bool = False  # This process wrote the bind; nobody can have told before.
     told: int = 0  # POSTs of this process under this attempt.
     errors: int = 0  # Of these, answered 500.
@@ -121,12 +120,6 @@ def agree(claim: AgentClaim, instance: AgentInstance | None) -> bool:
     return ref is not None and ref.uid == claim.metadata.uid
 
 
-def half(instance: AgentInstance) -> bool:
-    """A claim names this instance, but nobody has got it yet, and it may still be offered."""
-    free = instance.spec.claim_ref is None and instance.status.barred is None
-    return free and instance.status.phase is InstancePhase.IDLE
-
-
 def decide(
     claim: AgentClaim, talk: Talk, deadline: datetime, now: datetime, mono: float, rules: Rules
 ) -> Step:
@@ -176,7 +169,7 @@ def time_to_tell_s(talk: Talk, mono: float, rules: Rules) -> float:
 
 def is_fresh(talk: Talk, mono: float, rules: Rules) -> bool:
     """Whether a call may still begin under this attempt."""
-    return mono - talk.since <= rules.handover_timeout_s / FRESH_PART
+    return mono - talk.since <= min(FRESH_FOR_S, rules.handover_timeout_s / 2)
 
 
 def _again(claim: AgentClaim, talk: Talk, now: datetime, mono: float, rules: Rules) -> Step:

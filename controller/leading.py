@@ -10,6 +10,8 @@ from controller.term import Charge, Ports, Term
 
 log = logging.getLogger(__name__)
 
+AGAIN_AFTER_S = 1.0  # A term that ended by a bug of ours is begun again, but not in a tight loop.
+
 
 def lease_name(railway: RailwayRef) -> str:
     """One lease for each Railway environment: its pools are led, observed and budgeted together."""
@@ -27,15 +29,17 @@ class Controller:
         self.term: Term | None = None
 
     async def run(self) -> None:
-        electing = asyncio.create_task(self.elector.run())
         try:
-            while True:
-                await self.elector.won()
-                await self._lead()
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self.elector.run())
+                group.create_task(self._lead_when_won())
         finally:
-            electing.cancel()
-            await asyncio.gather(electing, return_exceptions=True)
             await self.elector.give_up()
+
+    async def _lead_when_won(self) -> None:
+        while True:
+            await self.elector.won()
+            await self._lead()
 
     async def _lead(self) -> None:
         self.term = Term(self._ports, self._charge, may_act=lambda: self.elector.leading)
@@ -51,3 +55,4 @@ class Controller:
             for end in ends:
                 if isinstance(end, Exception):
                     log.error("the term ended: %s", type(end).__name__, exc_info=end)
+                    await asyncio.sleep(AGAIN_AFTER_S)

@@ -226,11 +226,12 @@ def should_retire(
     return None
 
 
-def is_moving(instance: AgentInstance) -> bool:
-    """Whether Railway should be looked at soon for its sake."""
+def is_moving(instance: AgentInstance, course: Course | None) -> bool:
+    """Whether Railway should be looked at soon for its sake; without a course nothing is being made."""
     starting = instance.status.phase is STARTING and instance.status.ready_at is None
     free = instance.spec.claim_ref is None and instance.status.barred is None
-    return (starting and free) or instance.status.phase is InstancePhase.RETIRING
+    making = starting and free and course is not None
+    return making or instance.status.phase is InstancePhase.RETIRING
 
 
 def may_forget(instance: AgentInstance, fate: Fate | None) -> bool:
@@ -254,9 +255,15 @@ def next_act(
         return None
     if status.service_id is None:
         return course.create if sight.service(instance) is None else None
+    service = sight.service(instance)
+    if sight.missed(instance):
+        return None  # It shows late, or was deleted by hand: another try would only hide which.
     if not is_true(status.conditions, "Exposed"):
-        return Verb.CREATE_DOMAIN
-    return _next_after(status, course) or _kick(instance, sight, now)
+        return None if service and service.domain else Verb.CREATE_DOMAIN
+    verb = _next_after(status, course)
+    if verb is Verb.PATCH and service and service.has_source:
+        return None  # It has been sent; that goes on record first.
+    return verb or _kick(instance, sight, now)
 
 
 def stepped(
@@ -272,12 +279,12 @@ def stepped(
 
 
 def _deletion(instance: AgentInstance, sight: Sight) -> Verb | None:
-    """Once known to exist; again only when a look newer than our delete still shows it."""
+    """Once known to exist; again only when a look well after our delete still shows it."""
     if instance.status.service_id is None:
         return None
     if not sight.wrote_to(instance):
         return Verb.DELETE
-    still_there = sight.is_newer_than_writes(instance) and sight.service(instance) is not None
+    still_there = sight.shows_writes(instance) and sight.service(instance) is not None
     return Verb.DELETE if still_there else None
 
 
@@ -287,14 +294,15 @@ def _next_after(status: InstanceStatus, course: Course) -> Verb | None:
         return course.after[0] if course.after else None
     if deployed.status == "True" or deployed.reason not in course.after:
         return None
-    return course.after[course.after.index(Verb(deployed.reason)) + 1]
+    left = course.after[course.after.index(Verb(deployed.reason)) + 1 :]
+    return left[0] if left else None  # None: the template changed halfway; time decides.
 
 
 def _kick(instance: AgentInstance, sight: Sight, now: datetime) -> Verb | None:
-    """A source that stays without any deployment is deployed by hand, once per look."""
+    """A source that stays without any deployment is deployed by hand, until a look shows one."""
     deployed = condition(instance.status.conditions, "Deployed")
     service = sight.service(instance)
-    if deployed is None or service is None or not sight.is_newer_than_writes(instance):
+    if deployed is None or service is None or not sight.shows_writes(instance):
         return None
     stuck = now - deployed.last_transition_time > DEPLOY_STUCK
     never = service.has_source and service.deployment is None

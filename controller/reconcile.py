@@ -12,7 +12,7 @@ from datetime import timedelta
 from typing import Protocol
 
 from api.conditions import condition, is_true
-from api.records import Bell, Bind, Fate, NotFound, Outcome, Records, RecordsError, View
+from api.records import Fate, NotFound, Outcome, Records, RecordsError, View
 from api.types import (
     AgentClaim,
     AgentInstance,
@@ -33,16 +33,17 @@ from controller.acting import Actor
 from controller.delivery import Deliveries, Promise
 from controller.environment import Environment
 from controller.fitness import unfit
+from controller.halfbinds import mend
 from controller.intents import intents
 from controller.lifecycle import Course
+from controller.looking import Looking
 from controller.naming import Chooser
 from controller.news import News
 from controller.probing import Prober
-from controller.railway import RailwayError, RateLimited
 from controller.sizing import Stall
 from controller.storetime import StoreTime
 from controller.template import Recipe
-from controller.workqueue import Jitter, backoff_s
+from controller.workqueue import Jitter
 
 log = logging.getLogger(__name__)
 
@@ -50,7 +51,7 @@ log = logging.getLogger(__name__)
 # would use up every idle instance. One at a time, each so many seconds, until one is reached.
 CUT_OFF_AFTER = 3
 CUT_OFF = timedelta(seconds=5)
-LOOK_AGAIN_S = 5.0  # After a look that failed, at the least.
+BIND_AGAIN_S = 0.02  # Somebody else held a row of ours for a moment.
 BIND_AT_MOST = 200  # Claims and instances in one bind: 0.65 ms for 20, 6 ms for 200 (measured).
 RESIZE_SOON_S = 0.2  # After a bind: let the burst through first, then fill up.
 
@@ -66,7 +67,6 @@ class Wishes:
     bind: Callable[[Key], None]
     resize: Callable[[Key, float], None]
     act: Callable[[Key], None]
-    look: Callable[[float], None]
 
 
 class Reconciler:
@@ -79,12 +79,14 @@ class Reconciler:
         deliveries: Deliveries,
         prober: Prober,
         actor: Actor,
+        looking: Looking,
         *,
         recipe: Recipe,
         railway: RailwayRef,
         me: str,
         tick_s: float,
         time: StoreTime,
+        clock: Callable[[], float],
         chance: Chance,
         wishes: Wishes,
         news: News,
@@ -94,18 +96,17 @@ class Reconciler:
         self._deliveries = deliveries
         self._prober = prober
         self._actor = actor
+        self._looking = looking
         self._recipe = recipe
         self._railway = railway
         self._me = me
         self._tick_s = tick_s
         self._time = time
+        self._clock = clock
         self._chance = chance
         self._wishes = wishes
         self._news = news
-        self._moving: set[Key] = set()
         self._urgent: set[Key] = set()  # Pools where claims wait for what is created.
-        self._asked: set[Key] = set()  # Pools for which somebody waits to hear `looked`.
-        self._failed_looks = 0
         self._bind_after = time.now()  # While agents cannot be reached: the next bind.
         self.reported: dict[Key, PoolStatus] = {}  # What each pool's status said last, for metrics.
 
@@ -122,15 +123,18 @@ class Reconciler:
         self._time.saw(there.now)
         if not there.claims or (pool := await self._pool(key)) is None:
             return None
-        match = sizing.match(there, at_most)
-        attempt = Attempt(by=self._me, at=there.now)
+        match = sizing.match(there, pool, at_most)
+        attempt, began = Attempt(by=self._me, at=there.now), self._clock()
         held = await self._records.bind(match.binds, attempt) if match.binds else []
         for bind in held:
-            self._promise(bind.claim, bind.instance, pool, bound_here=True)
+            self._promise(bind.claim, bind.instance, pool, bound_at=began)
         await self._refuse(match.refused)
-        self._wishes.resize(key, RESIZE_SOON_S)
-        more = len(held) < len(match.binds) or len(there.claims) == at_most
-        return 0.0 if more else None
+        if held or match.refused:
+            self._wishes.resize(key, RESIZE_SOON_S)
+        if len(held) < len(match.binds):
+            return BIND_AGAIN_S
+        more = len(there.claims) == at_most and (held or match.refused)
+        return 0.0 if more else None  # Where nobody is idle, an instance that becomes so rings.
 
     async def _refuse(self, claims: Sequence[AgentClaim]) -> None:
         now, why = self._time.now(), "no agent is idle"
@@ -143,11 +147,10 @@ class Reconciler:
         claim: AgentClaim,
         instance: AgentInstance,
         pool: AgentPool | None,
-        *,
-        bound_here: bool,
+        bound_at: float | None = None,
     ) -> None:
         promise = Promise(claim, instance, sizing.deadline(claim, pool))
-        self._deliveries.start(promise, bound_here=bound_here)
+        self._deliveries.start(promise, bound_at=bound_at)
 
     async def _pool(self, key: Key) -> AgentPool | None:
         try:
@@ -159,7 +162,7 @@ class Reconciler:
 
     async def pool_pass(self, key: Key) -> float | None:
         """Everything but the hot path: claims, instances, size, status; in this order."""
-        asked = key in self._asked
+        asked = self._looking.owes(key)
         view = await self._records.view(key)
         self._time.saw(view.now)
         await self._see_to_claims(view)
@@ -167,11 +170,19 @@ class Reconciler:
         if view.pool is not None:
             instances = await self._resize(view.pool, view, instances)
             await self._report(view.pool, view, instances)
+        else:
+            self.reported.pop(key, None)
         self._see_to_railway(key, view, instances)
         if asked:
-            self._asked.discard(key)
-            await self._records.ring(Bell("looked", key.namespace, key.name))
-        return self._tick_s if view.pool or instances or view.claims else None
+            await self._looking.answer(key)
+        return self._again_s(view) if view.pool or instances or view.claims else None
+
+    def _again_s(self, view: View) -> float:
+        """A tick from now, or when the next claim's time is over."""
+        pending = (c for c in view.claims if c.status.phase is ClaimPhase.PENDING)
+        left = (sizing.deadline(c, view.pool) - view.now for c in pending)
+        soonest_s = min((each.total_seconds() for each in left), default=self._tick_s)
+        return min(max(soonest_s, RESIZE_SOON_S), self._tick_s)
 
     async def _see_to_claims(self, view: View) -> None:
         """Deadlines of those that wait; a carrier for each that is bound."""
@@ -195,14 +206,10 @@ class Reconciler:
         if not handover.agree(claim, instance):
             instance = await self._instance(Key(claim.metadata.namespace, name))
         if instance is not None and handover.agree(claim, instance):
-            self._promise(claim, instance, pool, bound_here=False)
-        elif instance is not None and handover.half(claim, instance):
-            attempt = claim.status.attempt or Attempt(by=self._me, at=self._time.now())
-            for bind in await self._records.bind([Bind(claim, instance)], attempt):
-                self._promise(bind.claim, bind.instance, pool, bound_here=False)
+            self._promise(claim, instance, pool)
         else:
-            torn = handover.unbound(claim, "HalfBind", self._time.now())
-            await self._records.settle([Outcome(claim, torn)])
+            for bind in await mend(self._records, claim, instance, self._time.now()):
+                self._promise(bind.claim, bind.instance, pool)
 
     async def _instance(self, key: Key) -> AgentInstance | None:
         try:
@@ -220,11 +227,13 @@ class Reconciler:
         for instance in view.instances:
             if await self._forgotten(instance, view):
                 continue
+            kept.append(instance)
+            if instance.spec.railway != self._railway:
+                continue  # Not there to be seen in our environment: that says nothing.
             probe = self._prober.heard(instance)
             status = lifecycle.seen(instance, self._environment.sight, probe, view.now, course)
             if (why := await self._let_go(instance, view)) is not None:
                 status = lifecycle.retiring(instance, why, view.now)
-            kept.append(instance)
             if status != instance.status:
                 changes.append((instance, status))
         return await self._write(kept, changes)
@@ -323,7 +332,9 @@ class Reconciler:
     async def _report(
         self, pool: AgentPool, view: View, instances: Sequence[AgentInstance]
     ) -> None:
-        """The status, once a pass, and only when it changed."""
+        """The status, once a pass, and only when it changed. Before a look nothing new is known."""
+        if self._environment.weather.reachable is None:
+            return
         stall = self._stall(pool, instances)
         status = sizing.pool_status(
             pool,
@@ -351,39 +362,10 @@ class Reconciler:
         moving = False
         for instance in instances:
             self._prober.watch(instance)
-            if lifecycle.next_act(instance, sight, course, view.now) or self._actor.wants_name(
-                instance
-            ):
+            if instance.spec.railway != self._railway:
+                continue
+            verb = lifecycle.next_act(instance, sight, course, view.now)
+            if verb or self._actor.wants_name(instance):
                 self._wishes.act(key_of(instance))
-            moving = moving or lifecycle.is_moving(instance)
-        if moving and key not in self._moving:
-            self._wishes.look(self._environment.next_look_s(True, self._tick_s))
-        (self._moving.add if moving else self._moving.discard)(key)
-
-    # ---------------------------------------------------------------- Railway as a whole
-
-    def ask_for_look(self, key: Key) -> None:
-        """Somebody wants to hear `looked` once this pool was looked at anew."""
-        self._asked.add(key)
-
-    async def look_pass(self, _: str) -> float | None:
-        """One look at the environment; then every pool, whether it succeeded or not."""
-        again_s = await self._look()
-        for key in await self._records.pool_keys():
-            self._wishes.resize(key, 0.0)
-        return again_s
-
-    async def _look(self) -> float:
-        """Look; in how many seconds to look again."""
-        try:
-            await self._environment.look(self._time.saw(await self._records.now()))
-            await self._environment.learn_owners(await self._records.instances())
-        except RateLimited as error:
-            log.info("looking later: %s", error)
-            return error.after_s
-        except RailwayError as error:
-            self._failed_looks += 1
-            log.warning("no look at Railway: %s: %s", type(error).__name__, error)
-            return max(LOOK_AGAIN_S, min(backoff_s(self._failed_looks, self._chance), self._tick_s))
-        self._failed_looks = 0
-        return self._environment.next_look_s(bool(self._moving), self._tick_s)
+            moving = moving or lifecycle.is_moving(instance, course)
+        self._looking.note(key, moving)

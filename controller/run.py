@@ -9,10 +9,9 @@ import time
 from datetime import UTC, datetime
 from importlib.metadata import version
 
-from api.records.postgres import PostgresRecords
-
 from api.ops import serve_ops
 from api.records import Installation, Records
+from api.records.postgres import PostgresRecords
 from api.settings import SettingError
 from api.types import RailwayRef
 from controller import template
@@ -55,9 +54,6 @@ async def run(settings: ControllerSettings) -> None:
 
 
 async def _serve(controller: Controller, settings: ControllerSettings) -> None:
-    running = asyncio.create_task(controller.run())
-    for signum in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(signum, running.cancel)
     try:
         ops = await serve_ops(
             settings.host,
@@ -67,8 +63,10 @@ async def _serve(controller: Controller, settings: ControllerSettings) -> None:
             version=version("agent-pool"),
         )
     except OSError:
-        running.cancel()
         raise SettingError("CONTROLLER_OPS_PORT", f"{settings.ops_port} is taken") from None
+    running = asyncio.create_task(controller.run())
+    for signum in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(signum, running.cancel)
     log.info("the controller runs")
     try:
         await running

@@ -64,7 +64,7 @@ class ControllerSettings:
             railway_endpoint=reader.parsed("RAILWAY_ENDPOINT", _endpoint, "an https:// URL"),
             railway_project_id=reader.text("RAILWAY_PROJECT_ID"),
             railway_environment_id=reader.text("RAILWAY_ENVIRONMENT_ID"),
-            namespace=reader.required("POOL_NAMESPACE"),
+            namespace=reader.namespace(),
             source_repo=reader.text("RAILWAY_SOURCE_REPO"),
             source_branch=reader.text("RAILWAY_SOURCE_BRANCH"),
             source_image=reader.text("RAILWAY_SOURCE_IMAGE"),

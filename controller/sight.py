@@ -10,6 +10,7 @@ from controller.railway import Service
 
 # A new service may be missing from reads for seconds after the write (seen: up to 30 s for volumes).
 READ_LAG = timedelta(seconds=30)
+BEFORE_ALL = datetime(1970, 1, 1, tzinfo=UTC)
 DOUBT_LAG = timedelta(seconds=10)  # Most writes show within 10 s; a repeat collides or is counted.
 
 
@@ -58,9 +59,15 @@ class Sight:
     def wrote_to(self, instance: AgentInstance) -> bool:
         return instance.metadata.name in self.wrote
 
-    def is_newer_than_writes(self, instance: AgentInstance) -> bool:
-        """Whether the newest look began after everything we did to this service."""
-        return self.latest is not None and self.latest.at > self._last_write(instance)
+    def shows_writes(self, instance: AgentInstance) -> bool:
+        """Whether the newest look began so late that it shows everything we did to this service."""
+        done = max(self._made(instance), self._wrote(instance))
+        return self.latest is not None and self.latest.at > done + READ_LAG
+
+    def missed(self, instance: AgentInstance) -> bool:
+        """Whether the newest look began after everything we did to this service, and did not find it."""
+        done = max(self._made(instance), self._wrote(instance))
+        return self.latest is not None and self.latest.at > done and self.service(instance) is None
 
     def doubtful(self, instance: AgentInstance) -> bool:
         """A write went unanswered and no look since could show its effect: send nothing."""
@@ -68,16 +75,24 @@ class Sight:
         return doubt is not None and not (self.latest and self.latest.at > doubt + DOUBT_LAG)
 
     def absent(self, instance: AgentInstance) -> bool:
-        """Missing in two complete looks, both newer than our last write and its read lag."""
+        """Missing in two complete looks, both newer than our last write.
+
+        What we made may show late. A delete of what is known to have existed is believed at once.
+        """
         if self.latest is None or self.before is None:
             return False
-        retiring = instance.status.phase is InstancePhase.RETIRING
-        since = self._last_write(instance) + (timedelta() if retiring else READ_LAG)
+        status = instance.status
+        deleted = status.phase is InstancePhase.RETIRING and status.service_id is not None
+        lag = timedelta() if deleted else READ_LAG
+        since = max(self._made(instance) + READ_LAG, self._wrote(instance) + lag)
         looks = (self.latest, self.before)
         return all(look.at > since and look.find(instance) is None for look in looks)
 
-    def _last_write(self, instance: AgentInstance) -> datetime:
-        created = instance.metadata.creation_timestamp
+    def _made(self, instance: AgentInstance) -> datetime:
+        """When the last step of its making, by whomever, went on record."""
+        created = instance.metadata.creation_timestamp or BEFORE_ALL
         times = [c.last_transition_time for c in instance.status.conditions if c.type != "Ready"]
-        times += [t for t in (created, self.wrote.get(instance.metadata.name)) if t is not None]
-        return max(times, default=datetime.min.replace(tzinfo=UTC))
+        return max(created, *times, BEFORE_ALL)
+
+    def _wrote(self, instance: AgentInstance) -> datetime:
+        return self.wrote.get(instance.metadata.name, BEFORE_ALL)

@@ -41,9 +41,13 @@ class Match:
     refused: tuple[AgentClaim, ...]  # `onEmpty: Fail`, and nobody is idle.
 
 
-def match(there: Bindable, limit: int) -> Match:
-    """Oldest claim to oldest idle instance. Nobody is refused unless every idle one was seen."""
-    claims = sorted(there.claims, key=oldest_first)
+def match(there: Bindable, pool: AgentPool, limit: int) -> Match:
+    """Oldest claim to oldest idle instance. Nobody is refused unless every idle one was seen.
+
+    A claim whose time is over gets nobody: it would use up an agent and be told nothing.
+    """
+    in_time = (c for c in there.claims if there.now < deadline(c, pool))
+    claims = sorted(in_time, key=oldest_first)
     idle = sorted(there.idle, key=oldest_first)
     binds = tuple(Bind(c, i) for c, i in zip(claims, idle, strict=False))
     saw_all = len(idle) < limit
@@ -226,6 +230,13 @@ def pool_status(
         }
     )
     facts = _facts(pool, idle, in_all, orphans, stall, weather)
+    return status.model_copy(update={"conditions": _conditions(pool, facts, now)})
+
+
+Facts = dict[str, tuple[bool | None, str, str]]  # By condition: verdict, reason, sentence.
+
+
+def _conditions(pool: AgentPool, facts: Facts, now: datetime) -> tuple[Condition, ...]:
     conditions = pool.status.conditions
     for kind, (verdict, reason, message) in facts.items():
         new = Condition(
@@ -237,7 +248,7 @@ def pool_status(
             observed_generation=pool.metadata.generation,
         )
         conditions = with_condition(conditions, new)
-    return status.model_copy(update={"conditions": conditions})
+    return conditions
 
 
 def _is_claimed(i: AgentInstance) -> bool:
@@ -246,8 +257,7 @@ def _is_claimed(i: AgentInstance) -> bool:
 
 def _facts(
     pool: AgentPool, idle: int, in_all: int, orphans: int, stall: Stall | None, weather: Weather
-) -> dict[str, tuple[bool | None, str, str]]:
-    """Each condition's verdict, reason and sentence."""
+) -> Facts:
     spec = pool.spec
     enough, full = idle >= spec.min_idle, in_all >= spec.max_total
     at_rest = enough or stall is not None or spec.paused or full

@@ -124,7 +124,7 @@ def _names_missing(env: EnvVar) -> str:
 
 def _passed_on(recipe: Recipe) -> dict[str, str]:
     stripped = {k.removeprefix("INSTANCE_"): v for k, v in recipe.instance_variables.items()}
-    return {name: value for name, value in stripped.items() if not is_reserved(name)}
+    return {name: value for name, value in stripped.items() if name and not is_reserved(name)}
 
 
 def _value(env: EnvVar, recipe: Recipe) -> str | None:

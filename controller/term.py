@@ -18,6 +18,7 @@ from controller.agents import Agents
 from controller.delivery import Deliveries
 from controller.environment import Environment
 from controller.handover import Rules
+from controller.looking import Looking
 from controller.news import News
 from controller.probing import Prober
 from controller.railway import Railway
@@ -29,7 +30,8 @@ from controller.workqueue import WorkQueue
 
 log = logging.getLogger(__name__)
 
-LOOK = "railway"  # The one key of the queue of looks.
+LOOK = "railway"  # The one key of the queue of looks,
+EVERY_POOL = "pools"  # and of the queue of sweeps.
 Item = TypeVar("Item", bound=Hashable)
 
 
@@ -85,10 +87,12 @@ class Term:
         )
         self.deliveries = self._deliveries()
         self.prober = self._prober()
+        self.looking = self._looking()
         self.reconciler = self._reconciler()
         self.binds = self._queue(self.reconciler.bind_pass, workers=4)
         self.pools = self._queue(self.reconciler.pool_pass, workers=2)
-        self.looks = self._queue(self.reconciler.look_pass, workers=1)
+        self.looks = self._queue(self.looking.look_pass, workers=1)
+        self.sweeps = self._queue(self.looking.sweep, workers=1)
         self.acts = self._queue(self._actor.act, workers=charge.limits.creates_at_once)
 
     async def run(self) -> None:
@@ -98,7 +102,14 @@ class Term:
             look=self._look_now,
             everything=self._everything,
         )
-        queues = (self.binds, self.pools, self.looks, self.acts, self.prober.queue)
+        queues = (
+            self.binds,
+            self.pools,
+            self.looks,
+            self.sweeps,
+            self.acts,
+            self.prober.queue,
+        )
         try:
             async with asyncio.TaskGroup() as group:
                 for queue in queues:
@@ -110,12 +121,12 @@ class Term:
 
     def _everything(self) -> None:
         """At the start, and when bells may have been lost: look at Railway and at every pool."""
+        self.sweeps.add(EVERY_POOL)
         self.looks.add(LOOK)
 
     def _look_now(self, key: Key) -> None:
-        self.reconciler.ask_for_look(key)
         self.prober.ask_all()
-        self.looks.add(LOOK)
+        self.looking.ask(key)
 
     # ---------------------------------------------------------------- the parts
 
@@ -145,6 +156,17 @@ class Term:
             may_act=self._may_act,
         )
 
+    def _looking(self) -> Looking:
+        return Looking(
+            self._ports.records,
+            self.environment,
+            time=self._time,
+            chance=self._ports.chance,
+            tick_s=self._charge.limits.tick_s,
+            look=lambda after_s: self.looks.add(LOOK, after_s),
+            resize=lambda key, after_s: self.pools.add(key, after_s),
+        )
+
     def _reconciler(self) -> Reconciler:
         self._actor = Actor(
             self._ports.records,
@@ -160,17 +182,18 @@ class Term:
             self.deliveries,
             self.prober,
             self._actor,
+            self.looking,
             recipe=self._charge.recipe,
             railway=self._charge.where,
             me=self._charge.me,
             tick_s=self._charge.limits.tick_s,
             time=self._time,
+            clock=self._ports.clock,
             chance=self._ports.chance,
             wishes=Wishes(
                 bind=lambda key: self.binds.add(key),
                 resize=lambda key, after_s: self.pools.add(key, after_s),
                 act=lambda key: self.acts.add(key),
-                look=lambda after_s: self.looks.add(LOOK, after_s),
             ),
             news=self.news,
         )

@@ -32,6 +32,7 @@ def answer(bell: Bell, doors: Doors) -> None:
     match bell.kind:
         case "claim" if bell.phase == ClaimPhase.PENDING:
             doors.bind(key)
+            doors.resize(key, RESIZE_SOON_S)  # Where nobody is idle, it wants one more.
         case "claim" | "instance":
             doors.resize(key, RESIZE_SOON_S)
         case "pool":

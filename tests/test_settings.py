@@ -82,6 +82,7 @@ def test_no_secret_is_in_a_repr() -> None:
         ("DATABASE_URL", "", "DATABASE_URL: is not set"),
         ("DATABASE_URL", "mysql://h/d", "DATABASE_URL: must be postgresql://"),
         ("DATABASE_URL", "postgresql://h:port/d", "DATABASE_URL: must be postgresql://"),
+        ("POOL_NAMESPACE", "Mine", "POOL_NAMESPACE: must be lower-case letters, digits"),
         ("LOG_LEVEL", "loud", "LOG_LEVEL: must be one of debug, info"),
     ],
 )

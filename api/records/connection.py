@@ -92,6 +92,10 @@ def unconnected(error: BaseException) -> RecordsError:
     """Why there is no connection; the URL, which holds a password, is not repeated."""
     if isinstance(error, ValueError):
         return Invalid("the database URL cannot be read: postgresql://user:password@host:5432/name")
+    if getattr(error, "sqlstate", None) == "08P01":
+        return Invalid(
+            "the database URL leads to a pooler, where LISTEN is not heard: use the direct one"
+        )
     return named(error)
 
 

@@ -5,14 +5,17 @@ in the repository. It works through a connection pooler too: the lock ends with 
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
+from typing import TypeVar
 
 import asyncpg
 
 from api.records import Invalid
 from api.records.connection import Failure, connect, named
+
+Result = TypeVar("Result")
 
 MIGRATION_S = 600.0  # An index over many rows takes its time.
 _LOCK = 0x6167656E74  # "agent"; any number that nobody else takes.
@@ -77,13 +80,34 @@ async def migrate(dsn: str, migrations: Sequence[Migration] | None = None) -> li
 
     Raises MigrationError, Unavailable, and Invalid where the URL cannot be read.
     """
-    todo = known() if migrations is None else migrations
-    connection = await connect(dsn, MIGRATION_S)
-    names: list[str] = []
-    try:
-        while name := await _apply_next(connection, todo):
+    ours = known() if migrations is None else migrations
+
+    async def work(connection: asyncpg.Connection) -> list[str]:
+        names = []
+        while name := await _apply_next(connection, ours):
             names.append(name)
         return names
+
+    return await _on(dsn, work)
+
+
+async def check(dsn: str) -> None:
+    """Whether the database is just as this program knows it. Raises as `migrate`."""
+
+    async def work(connection: asyncpg.Connection) -> list[Migration]:
+        there = await connection.fetchval("SELECT to_regclass('schema_migrations') IS NOT NULL")
+        return missing(await _applied(connection) if there else [], known())
+
+    if todo := await _on(dsn, work):
+        raise MigrationError(
+            f"the database lacks migration {todo[0].name}; run `agent-pool migrate`"
+        )
+
+
+async def _on(dsn: str, work: Callable[[asyncpg.Connection], Awaitable[Result]]) -> Result:
+    connection = await connect(dsn, MIGRATION_S)
+    try:
+        return await work(connection)
     except Failure as error:
         refused = named(error)
     finally:
@@ -112,13 +136,3 @@ async def _apply_next(
 async def _applied(connection: asyncpg.Connection) -> list[tuple[str, str]]:
     rows = await connection.fetch("SELECT name, sha256 FROM schema_migrations ORDER BY name")
     return [(row["name"], row["sha256"]) for row in rows]
-
-
-async def check(connection: asyncpg.Connection) -> None:
-    """Whether the database is just as this program knows it. Raises MigrationError."""
-    there = await connection.fetchval("SELECT to_regclass('schema_migrations') IS NOT NULL")
-    todo = missing(await _applied(connection) if there else [], known())
-    if todo:
-        raise MigrationError(
-            f"the database lacks migration {todo[0].name}; run `agent-pool migrate`"
-        )

@@ -60,25 +60,16 @@ class PostgresRecords:
     @classmethod
     async def connect(cls, dsn: str) -> Self:
         """Raises Unavailable, MigrationError, and Invalid where the URL cannot be read."""
-        try:
-            pool = await asyncpg.create_pool(
-                min_size=1,
-                max_size=CONNECTIONS,
-                init=wire.prepare,
-                reset=_as_it_is,
-                **wire.options(dsn),
-            )
-        except (*wire.Failure, ValueError) as error:
-            refused = wire.unconnected(error)
-        else:
-            records = cls(dsn, pool)
-            try:
-                await records._ask(check)
-            except RecordsError:
-                await records.close()
-                raise
-            return records
-        raise refused
+        await check(dsn)
+        pool = await asyncpg.create_pool(  # Connects when asked for the first time.
+            min_size=0,
+            max_size=CONNECTIONS,
+            max_inactive_connection_lifetime=0,
+            init=wire.prepare,
+            reset=_as_it_is,
+            **wire.options(dsn),
+        )
+        return cls(dsn, pool)
 
     async def close(self) -> None:
         """Does not wait for what is under way."""

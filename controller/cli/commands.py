@@ -73,6 +73,8 @@ def simulator(arguments: argparse.Namespace) -> None:
         asyncio.run(run(config_from(arguments)))
     except InUse as error:
         raise Exit(exits.USAGE, f"--state: {error}") from None
+    except OSError as error:
+        raise Exit(exits.USAGE, f"--port, --agent-port or --state: {error}") from None
 
 
 def migrate(arguments: argparse.Namespace) -> None:

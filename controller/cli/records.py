@@ -172,16 +172,16 @@ def status(arguments: argparse.Namespace) -> int:
 
 
 async def _status(arguments: argparse.Namespace) -> int:
+    """What runs here, and the pools of the store; 1 where there is neither."""
     folder = StateFolder(Path(arguments.state))
     running, pid = folder.read_running(), folder.holder()
+    here = {"pid": pid, "api": running.api, "logs": str(folder.logs)} if running and pid else None
+    if here is None and not store.is_named(arguments):
+        print(f"nothing runs in {folder.folder}")
+        return exits.FAILED
     namespace = store.namespace(arguments)
     async with store.records(arguments) as records:
-        pools = await _all(records, "pools", namespace)
-    here = (
-        {"pid": pid, "api": running.api, "logs": str(folder.folder / "logs")}
-        if running and pid
-        else None
-    )
+        pools = [pool for pool in await records.pools() if pool.metadata.namespace == namespace]
     said = {"running": here, "pools": [pool.wire() for pool in pools]}
     match arguments.output:
         case "json":
@@ -193,5 +193,5 @@ async def _status(arguments: argparse.Namespace) -> int:
         case _:
             rows = [[name, str(value)] for name, value in (here or {}).items()]
             print(lined_up(rows) if rows else f"nothing runs in {folder.folder}")
-            print("\n".join(describe(p) for p in pools if isinstance(p, AgentPool)) or "no pools")
+            print("\n".join(describe(pool) for pool in pools) or "no pools")
     return exits.OK

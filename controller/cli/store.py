@@ -16,11 +16,16 @@ def environment() -> Mapping[str, str]:
     return load_environment(os.environ, Path.cwd())
 
 
+def is_named(arguments: argparse.Namespace) -> bool:
+    """Whether a flag or a variable says which store."""
+    return bool(arguments.database_url or environment().get("DATABASE_URL", "").strip())
+
+
 def database_url(arguments: argparse.Namespace) -> str:
     """Raises SettingError where none of the three is there."""
     environ = environment()
     flag = arguments.database_url
-    if flag or environ.get("DATABASE_URL", "").strip():
+    if is_named(arguments):
         return Reader({"DATABASE_URL": flag} if flag else environ).database_url()
     running = StateFolder(Path(arguments.state)).read_running()
     if running is None:
@@ -32,7 +37,7 @@ def database_url(arguments: argparse.Namespace) -> str:
 
 
 def namespace(arguments: argparse.Namespace) -> str:
-    return arguments.namespace or Reader(environment()).required("POOL_NAMESPACE")
+    return arguments.namespace or Reader(environment()).namespace()
 
 
 @asynccontextmanager

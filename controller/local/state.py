@@ -50,9 +50,10 @@ class StateFolder:
         self.run_file = self.folder / "run.json"
         self.key_file = self.folder / "api-key"
         self.lock_file = self.folder / "lock"
+        self.logs = self.folder / "logs"
 
     def log(self, name: str) -> Path:
-        return self.folder / "logs" / f"{name}.log"
+        return self.logs / f"{name}.log"
 
     def make(self) -> None:
         """Make the folder where it is missing. Raises SettingError where that is not allowed."""

@@ -45,6 +45,7 @@ async def up(plan: Plan, progress: Progress) -> None:
                 await waiting
             progress.say("Stopping.")
         finally:
+            progress.clear()
             for task in (starting, waiting):
                 task.cancel()
             await asyncio.gather(starting, waiting, return_exceptions=True)
@@ -69,7 +70,7 @@ class Start:
     async def run(self) -> None:
         """Everything up, told to the world, the pool seen filling, and the last word said; then stays."""
         await self._ports()
-        logs = asyncio.create_task(bound_logs(self._plan.state.folder / "logs"))
+        logs = asyncio.create_task(bound_logs(self._plan.state.logs))
         try:
             await self._step("Postgres", self._postgres)
             await self._step("schema", self._schema)
@@ -125,9 +126,11 @@ class Start:
         told.unlink(missing_ok=True)
         ports = ["--port", str(plan.simulator_port), "--agent-port", str(plan.agent_port)]
         words = ["simulator", "--state", str(plan.state.folder), *ports, *plan.simulator_arguments]
-        await self._supervisor.start(
-            self._program("simulator", command(*words), lambda: _listens(plan.simulator_port))
-        )
+
+        async def ready() -> bool:  # It listens before it tells where.
+            return told.exists() and await _listens(plan.simulator_port)
+
+        await self._supervisor.start(self._program("simulator", command(*words), ready))
         said = json.loads(told.read_text())
         self._simulator = str(said["endpoint"])
         self._environ.update(_railway_settings(said))
@@ -175,7 +178,7 @@ class Start:
         self._progress.say(
             f"\nReady. Open {self._plan.url} or claim an agent:\n\n{claim_by_curl(self._plan.url, key)}\n\n"
             f"  address  {self._plan.url}\n  key      {key}\n"
-            f"  logs     {self._plan.state.folder / 'logs'}\n\nCtrl-C stops everything."
+            f"  logs     {self._plan.state.logs}\n\nCtrl-C stops everything."
         )
 
 

@@ -12,8 +12,10 @@ from math import ceil, inf
 from api.scalars import format_duration
 from controller.railway import Allowance
 
-PER_SECOND = 8.0
-BURST = 2.0  # With it no second sees more than the 10 that Hobby allows.
+PER_SECOND = 8.0  # Of the 10 a second that Hobby allows; with the burst no second sees more.
+PRO_PER_SECOND = 40.0  # Of the 50 a second of a Pro plan,
+PRO_LIMIT = 10_000  # which is known by its hourly limit.
+BURST = 2.0
 HOUR_S = 3600.0
 LOOK_MIN_S = 5.0  # While anything moves, where the budget allows it.
 HURRY = 0.5  # Looking takes at most this part of what is left above its own tenth.
@@ -76,7 +78,7 @@ class Budget:
             return self._closed_until - now
         if self._left - 1 < self._kept(lane):
             return self._resets_at - now
-        return max(0.0, (1 - self._bucket) / PER_SECOND)
+        return max(0.0, (1 - self._bucket) / self._per_second)
 
     def look_every_s(
         self, moving: bool, requests_per_look: int, tick_s: float, now: float
@@ -102,12 +104,16 @@ class Budget:
         left, resets = max(0, int(self._left)), _about(self._resets_at - now)
         return f"Railway's hourly budget is nearly spent: {left} of {self._limit} left, resets in {resets}"
 
+    @property
+    def _per_second(self) -> float:
+        return PRO_PER_SECOND if (self._limit or 0) >= PRO_LIMIT else PER_SECOND
+
     def _kept(self, lane: Lane) -> float:
         return lane * (self._limit or 0) / 10
 
     def _roll(self, now: float) -> None:
         """Let time pass: the second's bucket fills, a new hour brings the whole limit."""
-        filled = self._bucket + (now - self._filled_at) * PER_SECOND
+        filled = self._bucket + (now - self._filled_at) * self._per_second
         self._bucket, self._filled_at = min(BURST, filled), now
         if self._limit is not None and now >= self._resets_at:
             self._left, self._resets_at = self._limit, now + HOUR_S

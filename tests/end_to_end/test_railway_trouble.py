@@ -84,7 +84,5 @@ async def test_a_broken_template_stops_after_min_idle_failures_and_goes_on_when_
         await asyncio.sleep(5)
         assert len(await system.services()) == 6
         await system.faults()
-        await system.sql(
-            "UPDATE agent_pools SET template = jsonb_set(template, '{source,repo,name}', '\"a/mended\"')"
-        )
+        await system.sql("UPDATE agent_pools SET repo = 'a/mended'")
         await system.until(within_s=60, idle=3, claimed=3)

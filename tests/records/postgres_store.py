@@ -27,6 +27,7 @@ class PostgresHarness:
 
     async def client(self) -> PostgresRecords:
         self.clients.append(await PostgresRecords.connect(self.url))
+        await self.clients[-1].now()  # So it has a connection before `deaf` forbids new ones.
         return self.clients[-1]
 
     async def tick(self) -> None:

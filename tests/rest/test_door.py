@@ -20,7 +20,8 @@ from api.door import Patience
 from api.records import Unavailable
 from api.records.memory import Shape
 from api.types import ClaimPhase, OnEmpty
-from tests.rest.world import World, a_world, an_ask, now_s, simulated
+from tests.rest.world import World, a_world, an_ask, now_s
+from tests.virtual_time import in_virtual_time
 
 
 def error_of(answer: Answer) -> str:
@@ -28,7 +29,7 @@ def error_of(answer: Answer) -> str:
     return answer.body.error
 
 
-@simulated
+@in_virtual_time
 async def test_a_claim_is_answered_with_the_invite_of_the_agent_that_serves_it() -> None:
     async with a_world(World.control_for_ever) as world:
         [instance] = await world.idle()
@@ -40,7 +41,7 @@ async def test_a_claim_is_answered_with_the_invite_of_the_agent_that_serves_it()
     assert answer.body.joined is None
 
 
-@simulated
+@in_virtual_time
 async def test_on_a_join_the_invite_is_the_url_that_was_joined() -> None:
     async with a_world(World.control_for_ever) as world:
         await world.idle()
@@ -52,7 +53,7 @@ async def test_on_a_join_the_invite_is_the_url_that_was_joined() -> None:
 
 @pytest.mark.parametrize("shape", Shape)
 def test_fifty_posts_of_one_key_at_once_are_one_claim_and_one_answer(shape: Shape) -> None:
-    @simulated
+    @in_virtual_time
     async def fifty() -> None:
         async with a_world(World.control_for_ever, shape=shape) as world:
             await world.idle(3)
@@ -65,7 +66,7 @@ def test_fifty_posts_of_one_key_at_once_are_one_claim_and_one_answer(shape: Shap
     fifty()
 
 
-@simulated
+@in_virtual_time
 async def test_a_key_asked_again_later_gets_the_answer_it_got_before() -> None:
     async with a_world(World.control_for_ever) as world:
         await world.idle(2)
@@ -84,7 +85,7 @@ async def test_a_key_asked_again_later_gets_the_answer_it_got_before() -> None:
     ],
 )
 def test_a_key_used_again_with_another_body_is_a_conflict(other: dict[str, str]) -> None:
-    @simulated
+    @in_virtual_time
     async def twice() -> None:
         async with a_world(World.control_for_ever) as world:
             await world.idle(2)
@@ -96,7 +97,7 @@ def test_a_key_used_again_with_another_body_is_a_conflict(other: dict[str, str])
     twice()
 
 
-@simulated
+@in_virtual_time
 async def test_nobody_idle_is_a_refusal_that_leaves_nothing_behind() -> None:
     async with a_world(World.control_for_ever) as world:
         answer = await world.door.claim(an_ask())
@@ -106,7 +107,7 @@ async def test_nobody_idle_is_a_refusal_that_leaves_nothing_behind() -> None:
     assert world.claims == []
 
 
-@simulated
+@in_virtual_time
 async def test_after_a_refusal_the_same_key_may_try_again() -> None:
     async with a_world(World.control_for_ever) as world:
         assert (await world.door.claim(an_ask(key="k"))).status == 503
@@ -114,7 +115,7 @@ async def test_after_a_refusal_the_same_key_may_try_again() -> None:
         assert (await world.door.claim(an_ask(key="k"))).status == 200
 
 
-@simulated
+@in_virtual_time
 async def test_a_refusal_left_on_record_by_a_dead_sidecar_is_begun_anew_by_its_key() -> None:
     async with a_world() as world:
         dead = asyncio.create_task(world.door.claim(an_ask(key="k")))
@@ -130,7 +131,7 @@ async def test_a_refusal_left_on_record_by_a_dead_sidecar_is_begun_anew_by_its_k
         assert (await again).status == 200
 
 
-@simulated
+@in_virtual_time
 async def test_any_other_failure_is_an_answer_and_stays_one() -> None:
     async with a_world() as world:
         asking = asyncio.create_task(world.door.claim(an_ask(key="k")))
@@ -140,7 +141,7 @@ async def test_any_other_failure_is_an_answer_and_stays_one() -> None:
         assert await world.door.claim(an_ask(key="k")) == answer
 
 
-@simulated
+@in_virtual_time
 async def test_without_a_verdict_in_ten_seconds_the_claim_is_withdrawn() -> None:
     async with a_world() as world:
         await world.idle()
@@ -150,7 +151,7 @@ async def test_without_a_verdict_in_ten_seconds_the_claim_is_withdrawn() -> None
     assert world.claims == []
 
 
-@simulated
+@in_virtual_time
 async def test_a_claim_from_a_pool_that_is_not_there_says_so() -> None:
     async with a_world() as world:
         answer = await world.door.claim(an_ask(pool="none"))
@@ -158,7 +159,7 @@ async def test_a_claim_from_a_pool_that_is_not_there_says_so() -> None:
     assert world.claims == []
 
 
-@simulated
+@in_virtual_time
 async def test_a_claim_that_was_bound_is_not_withdrawn_but_waited_for() -> None:
     async with a_world() as world:
         await world.idle()
@@ -170,7 +171,7 @@ async def test_a_claim_that_was_bound_is_not_withdrawn_but_waited_for() -> None:
         assert (await asking).status == 200
 
 
-@simulated
+@in_virtual_time
 async def test_a_bind_in_the_very_moment_of_the_withdrawal_wins() -> None:
     async with a_world() as world:
         await world.idle()
@@ -188,7 +189,7 @@ async def test_a_bind_in_the_very_moment_of_the_withdrawal_wins() -> None:
         assert (await asking).status == 200
 
 
-@simulated
+@in_virtual_time
 async def test_after_two_minutes_the_client_learns_where_its_claim_is() -> None:
     async with a_world() as world:
         await world.idle()
@@ -203,7 +204,7 @@ async def test_after_two_minutes_the_client_learns_where_its_claim_is() -> None:
     assert world.claims[0].metadata.name == answer.claim
 
 
-@simulated
+@in_virtual_time
 async def test_a_stop_answers_everybody_who_waits_at_once() -> None:
     async with a_world() as world:
         plain = asyncio.create_task(world.door.claim(an_ask()))
@@ -217,7 +218,7 @@ async def test_a_stop_answers_everybody_who_waits_at_once() -> None:
     assert len(world.claims) == 2
 
 
-@simulated
+@in_virtual_time
 async def test_who_may_wait_is_told_the_position_when_the_time_is_over() -> None:
     async with a_world(World.control_for_ever) as world:
         first = await world.door.claim(an_ask(wait_s=0))
@@ -228,7 +229,7 @@ async def test_who_may_wait_is_told_the_position_when_the_time_is_over() -> None
     assert [a.body.position for a in (first, second) if isinstance(a.body, Queued)] == [1, 2]
 
 
-@simulated
+@in_virtual_time
 async def test_who_may_wait_is_served_once_somebody_is_idle() -> None:
     async with a_world(World.control_for_ever) as world:
         asking = asyncio.create_task(world.door.claim(an_ask(wait_s=60)))
@@ -238,7 +239,7 @@ async def test_who_may_wait_is_served_once_somebody_is_idle() -> None:
         assert now_s() < 31
 
 
-@simulated
+@in_virtual_time
 async def test_who_may_wait_makes_a_refused_claim_of_its_key_anew() -> None:
     async with a_world() as world:
         plain = asyncio.create_task(world.door.claim(an_ask(key="k")))
@@ -255,7 +256,7 @@ async def test_who_may_wait_makes_a_refused_claim_of_its_key_anew() -> None:
         assert (await patient).status == 200
 
 
-@simulated
+@in_virtual_time
 async def test_a_plain_post_never_withdraws_a_claim_that_may_wait() -> None:
     async with a_world(World.control_for_ever) as world:
         await world.door.claim(an_ask(key="k", wait_s=0))
@@ -268,7 +269,7 @@ async def test_a_plain_post_never_withdraws_a_claim_that_may_wait() -> None:
 
 @pytest.mark.parametrize(("key", "left"), [(None, 0), ("k", 1)])
 def test_a_client_that_hangs_up_keeps_its_claim_only_with_a_key(key: str | None, left: int) -> None:
-    @simulated
+    @in_virtual_time
     async def hang_up() -> None:
         async with a_world() as world:
             asking = asyncio.create_task(world.door.claim(an_ask(key=key)))
@@ -280,7 +281,7 @@ def test_a_client_that_hangs_up_keeps_its_claim_only_with_a_key(key: str | None,
     hang_up()
 
 
-@simulated
+@in_virtual_time
 async def test_a_client_that_hangs_up_while_its_claim_is_being_written_leaves_nothing() -> None:
     async with a_world() as world:
 
@@ -297,7 +298,7 @@ async def test_a_client_that_hangs_up_while_its_claim_is_being_written_leaves_no
         assert world.claims == []
 
 
-@simulated
+@in_virtual_time
 async def test_a_client_that_hangs_up_once_its_claim_is_bound_takes_nothing_back() -> None:
     async with a_world() as world:
         await world.idle()
@@ -309,7 +310,7 @@ async def test_a_client_that_hangs_up_once_its_claim_is_bound_takes_nothing_back
         assert [c.status.phase for c in world.claims] == [ClaimPhase.BOUND]
 
 
-@simulated
+@in_virtual_time
 async def test_a_claim_released_while_somebody_waits_for_it_ends_the_wait() -> None:
     async with a_world() as world:
         asking = asyncio.create_task(world.door.claim(an_ask(key="k", wait_s=100)))
@@ -320,7 +321,7 @@ async def test_a_claim_released_while_somebody_waits_for_it_ends_the_wait() -> N
     assert now_s() < 1
 
 
-@simulated
+@in_virtual_time
 async def test_records_out_of_reach_are_a_503_and_the_claim_is_withdrawn_when_they_are_back() -> (
     None
 ):
@@ -341,7 +342,7 @@ async def test_records_out_of_reach_are_a_503_and_the_claim_is_withdrawn_when_th
         assert world.claims == []
 
 
-@simulated
+@in_virtual_time
 async def test_with_a_key_a_lost_answer_of_the_records_is_asked_for_again() -> None:
     async with a_world(World.control_for_ever) as world:
         await world.idle(2)
@@ -358,7 +359,7 @@ async def test_with_a_key_a_lost_answer_of_the_records_is_asked_for_again() -> N
         assert len(world.claims) == 1
 
 
-@simulated
+@in_virtual_time
 async def test_claims_that_arrive_while_an_insert_runs_go_together_into_the_next() -> None:
     async with a_world(World.control_for_ever) as world:
         inserts = 0
@@ -376,7 +377,7 @@ async def test_claims_that_arrive_while_an_insert_runs_go_together_into_the_next
         assert inserts <= 2
 
 
-@simulated
+@in_virtual_time
 async def test_patience_is_a_setting_of_the_door() -> None:
     async with a_world(patience=Patience(verdict_s=1, answer_s=2)) as world:
         await world.idle()

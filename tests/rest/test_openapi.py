@@ -11,6 +11,7 @@ import schemathesis
 from hypothesis import HealthCheck, Phase, settings
 from schemathesis.checks import ignored_auth
 
+from api.door import Patience
 from api.openapi import document
 from api.records import Bell
 from tests.rest.served import KEY, a_sidecar
@@ -37,7 +38,7 @@ def server() -> Iterator[str]:
 
     async def serve() -> None:
         stop = asyncio.Event()
-        async with a_sidecar(always_three_idle) as served:
+        async with a_sidecar(always_three_idle, patience=Patience(0.05, 0.5)) as served:
             started[:] = [served.url, asyncio.get_running_loop(), stop]
             is_up.set()
             await stop.wait()

@@ -6,7 +6,8 @@ import pytest
 
 from api.records import Bell
 from api.replenish import Replenish
-from tests.rest.world import World, a_world, now_s, simulated
+from tests.rest.world import World, a_world, now_s
+from tests.virtual_time import in_virtual_time
 
 
 async def looks_asked(world: World, into: list[float]) -> None:
@@ -18,7 +19,7 @@ async def looks_asked(world: World, into: list[float]) -> None:
             await world.control.ring(Bell("looked", bell.namespace, bell.name))
 
 
-@simulated
+@in_virtual_time
 async def test_it_returns_once_the_pool_was_looked_at() -> None:
     looks: list[float] = []
     async with a_world(lambda world: looks_asked(world, looks)) as world:
@@ -28,7 +29,7 @@ async def test_it_returns_once_the_pool_was_looked_at() -> None:
         assert len(looks) == 1
 
 
-@simulated
+@in_virtual_time
 async def test_calls_within_five_seconds_share_one_look_and_later_ones_do_not() -> None:
     looks: list[float] = []
     async with a_world(lambda world: looks_asked(world, looks)) as world:
@@ -42,7 +43,7 @@ async def test_calls_within_five_seconds_share_one_look_and_later_ones_do_not() 
         assert len(looks) == 2
 
 
-@simulated
+@in_virtual_time
 async def test_without_a_controller_it_gives_up_after_half_a_minute() -> None:
     async with a_world() as world:
         await world.idle()
@@ -50,7 +51,7 @@ async def test_without_a_controller_it_gives_up_after_half_a_minute() -> None:
         assert now_s() == pytest.approx(30, abs=0.1)
 
 
-@simulated
+@in_virtual_time
 async def test_a_caller_that_hangs_up_takes_the_look_from_nobody() -> None:
     looks: list[float] = []
     async with a_world(lambda world: looks_asked(world, looks)) as world:
@@ -64,7 +65,7 @@ async def test_a_caller_that_hangs_up_takes_the_look_from_nobody() -> None:
         assert len(looks) == 1
 
 
-@simulated
+@in_virtual_time
 async def test_without_pools_there_is_nothing_to_wait_for() -> None:
     async with a_world() as world:
         await Replenish(world.records, world.waiters, "default")()

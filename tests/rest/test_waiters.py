@@ -9,7 +9,8 @@ from api.records import Bell, Unavailable
 from api.types import Key
 from api.waiters import Closing
 from tests.builders import a_claim
-from tests.rest.world import World, a_world, an_ask, now_s, simulated
+from tests.rest.world import World, a_world, an_ask, now_s
+from tests.virtual_time import in_virtual_time
 
 KEY = Key("default", "claim-1")
 
@@ -18,7 +19,7 @@ def losing(phase: str) -> Callable[[Bell], Sequence[float]]:
     return lambda bell: () if bell.phase == phase else (0.0,)
 
 
-@simulated
+@in_virtual_time
 async def test_a_lost_bell_costs_five_seconds_and_no_answer() -> None:
     async with a_world(World.control_for_ever) as world:
         world.store.arrivals = losing("Ready")
@@ -27,7 +28,7 @@ async def test_a_lost_bell_costs_five_seconds_and_no_answer() -> None:
         assert 0.01 < now_s() <= 5.1
 
 
-@simulated
+@in_virtual_time
 async def test_a_doubled_and_late_bell_does_no_harm() -> None:
     async with a_world(World.control_for_ever) as world:
         world.store.arrivals = lambda bell: (0.0, 0.5, 3.0)
@@ -36,7 +37,7 @@ async def test_a_doubled_and_late_bell_does_no_harm() -> None:
         assert (await world.door.claim(an_ask())).status == 200
 
 
-@simulated
+@in_virtual_time
 async def test_a_broken_watch_is_repaired_by_its_resync() -> None:
     async with a_world() as world:
         await world.idle()
@@ -50,7 +51,7 @@ async def test_a_broken_watch_is_repaired_by_its_resync() -> None:
         assert now_s() < 1
 
 
-@simulated
+@in_virtual_time
 async def test_a_hundred_who_wait_cost_few_reads() -> None:
     async with a_world(World.control_for_ever) as world:
         reads = 0
@@ -68,7 +69,7 @@ async def test_a_hundred_who_wait_cost_few_reads() -> None:
         assert {a.status for a in await asyncio.gather(*asking)} == {200}
 
 
-@simulated
+@in_virtual_time
 async def test_bells_of_claims_nobody_waits_for_cost_no_read() -> None:
     async with a_world(World.control_for_ever) as world:
         reads: list[str] = []
@@ -83,7 +84,7 @@ async def test_bells_of_claims_nobody_waits_for_cost_no_read() -> None:
         assert reads == []
 
 
-@simulated
+@in_virtual_time
 async def test_a_read_that_fails_is_made_again() -> None:
     async with a_world() as world:
         await world.idle()
@@ -104,7 +105,7 @@ async def test_a_read_that_fails_is_made_again() -> None:
         assert (await asking).status == 200
 
 
-@simulated
+@in_virtual_time
 async def test_a_claim_made_anew_under_the_same_name_is_another_claim() -> None:
     async with a_world() as world:
         asking = asyncio.create_task(world.door.claim(an_ask(key="k", wait_s=100)))
@@ -116,7 +117,7 @@ async def test_a_claim_made_anew_under_the_same_name_is_another_claim() -> None:
         assert answer.status == 503, "its own claim was released"
 
 
-@simulated
+@in_virtual_time
 async def test_who_comes_after_the_stop_is_answered_at_once() -> None:
     async with a_world() as world:
         world.waiters.close()

@@ -3,12 +3,10 @@
 import asyncio
 import itertools
 import random
-import selectors
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
-from functools import wraps
-from typing import Any, ParamSpec
+from typing import Any
 
 from api.answers import Answer
 from api.door import ClaimRequest, Door, Patience
@@ -30,44 +28,8 @@ from api.types import (
 from api.waiters import Waiters
 from tests.builders import NOW, a_pool, an_instance
 
-P = ParamSpec("P")
 POOL = Key("default", "default")
 INVITE = "https://dev.convos.org/v2?i="
-
-
-class SimulatedLoop(asyncio.SelectorEventLoop):
-    """Time passes only when everybody waits for it, and then at once."""
-
-    def __init__(self) -> None:
-        self.now_s = 0.0
-        super().__init__(_NoWaiting(self))
-
-    def time(self) -> float:
-        return self.now_s
-
-
-class _NoWaiting(selectors.DefaultSelector):
-    def __init__(self, loop: SimulatedLoop) -> None:
-        super().__init__()
-        self._loop = loop
-
-    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
-        ready = super().select(0)
-        if not ready and timeout is None:
-            raise RuntimeError("everybody waits, and nothing will happen any more")
-        self._loop.now_s += 0 if ready else timeout or 0
-        return ready
-
-
-def simulated(test: Callable[P, Coroutine[Any, Any, None]]) -> Callable[P, None]:
-    """Run this test on a loop of its own in simulated time."""
-
-    @wraps(test)
-    def run(*args: P.args, **kwargs: P.kwargs) -> None:
-        with asyncio.Runner(loop_factory=SimulatedLoop) as runner:
-            runner.run(test(*args, **kwargs))
-
-    return run
 
 
 def now_s() -> float:

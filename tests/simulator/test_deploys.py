@@ -3,6 +3,7 @@
 import pytest
 
 from controller.railway import NotAuthorized
+from controller.railway.simulator import deploys
 from controller.railway.simulator.builds import NO_SNAPSHOT
 from controller.railway.simulator.deploys import TRIGGERS, Source, started
 from controller.railway.simulator.habits import AT_ONCE, Pace
@@ -15,7 +16,7 @@ from tests.simulator.making import IMAGE, REPO, a_make, railway_of
 SLOW = Pace(queue_s=(1, 1), build_s=(2, 2), deploy_s=(3, 3), boot_s=(4, 4), warm_s=(5, 5))
 
 
-def deployments(lab: Lab) -> int:
+def deployed(lab: Lab) -> int:
     return len(lab.effects("deployment"))
 
 
@@ -30,7 +31,7 @@ async def test_a_project_token_creates_with_two_requests(source: object, most: i
         service_id = await railway.create_whole(a_make(source))
         await railway.create_domain(service_id)
         assert len(lab.effects("request")) == 2
-        assert 1 <= deployments(lab) <= most
+        assert 1 <= deployed(lab) <= most
 
 
 async def test_over_the_seeds_a_repository_is_deployed_once_twice_and_thrice() -> None:
@@ -38,7 +39,7 @@ async def test_over_the_seeds_a_repository_is_deployed_once_twice_and_thrice() -
     for seed in range(20):
         lab = a_lab(seed=seed)
         await railway_of(lab).create_whole(a_make(REPO))
-        counts.add(deployments(lab))
+        counts.add(deployed(lab))
     assert counts == {1, 2, 3}
 
 
@@ -50,7 +51,7 @@ async def test_settings_cost_a_project_token_two_more_requests_and_one_more_depl
     await railway.create_domain(service_id)
     await railway.update_settings(service_id, make)
     await railway.deploy(service_id)
-    assert (len(lab.effects("request")), deployments(lab)) == (4, 2)
+    assert (len(lab.effects("request")), deployed(lab)) == (4, 2)
 
 
 @pytest.mark.parametrize("kind", ["workspace", "project"])
@@ -60,7 +61,7 @@ async def test_an_image_by_patch_takes_three_requests_and_one_deployment(kind: T
     service_id = await railway.create_empty("a")
     await railway.create_domain(service_id)
     await railway.patch(service_id, a_make(IMAGE))
-    assert (len(lab.effects("request")), deployments(lab)) == (3, 1)
+    assert (len(lab.effects("request")), deployed(lab)) == (3, 1)
 
 
 async def test_a_repository_by_patch_takes_four_requests_and_one_deployment() -> None:
@@ -70,7 +71,7 @@ async def test_a_repository_by_patch_takes_four_requests_and_one_deployment() ->
     await railway.create_domain(service_id)
     await railway.patch(service_id, a_make(REPO, branch="next"))
     await railway.auto_deploy_off(service_id)
-    assert (len(lab.effects("request")), deployments(lab)) == (4, 1)
+    assert (len(lab.effects("request")), deployed(lab)) == (4, 1)
     instance = next(iter(lab.world.instances.values()))
     assert instance.deployments[0].meta["branch"] == "next"
 
@@ -98,24 +99,24 @@ def test_each_row_of_the_table_is_what_started_says(
 def test_an_empty_service_deploys_nothing() -> None:
     lab = a_lab()
     lab.world.create_service(*lab.place, "a")
-    assert deployments(lab) == 0
+    assert deployed(lab) == 0
 
 
 @pytest.mark.parametrize(("habit", "count"), [(False, 0), (True, 1)])
 def test_whether_variables_without_a_source_deploy_is_a_switch(habit: bool, count: int) -> None:
     lab = a_lab(variables_alone_deploy=habit)
     lab.world.create_service(*lab.place, "a", None, AGENT)
-    assert deployments(lab) == count
+    assert deployed(lab) == count
 
 
 def test_only_the_first_image_set_by_an_update_deploys() -> None:
     lab = a_lab()
     place = (lab.world.create_service(*lab.place, "a").id, lab.environment.id)
     assert lab.world.update_instance(*place, {"source": {"image": "one"}})
-    assert deployments(lab) == 1
+    assert deployed(lab) == 1
     assert lab.world.update_instance(*place, {"source": {"image": "two"}, "startCommand": "x"})
     assert not lab.world.update_instance(*place, {"startCommand": "x", "region": None})
-    assert deployments(lab) == 1
+    assert deployed(lab) == 1
 
 
 @pytest.mark.parametrize(("skip", "count"), [(False, 3), (True, 1)])
@@ -124,7 +125,7 @@ def test_each_upsert_of_variables_deploys_again_unless_skipped(skip: bool, count
     service = lab.service()
     for _ in range(2):
         lab.world.upsert_variables(service.id, lab.environment.id, {"A": "1"}, skip_deploys=skip)
-    assert deployments(lab) == count
+    assert deployed(lab) == count
 
 
 def test_an_upsert_on_an_empty_service_is_refused_unless_deploys_are_skipped() -> None:
@@ -133,7 +134,7 @@ def test_an_upsert_on_an_empty_service_is_refused_unless_deploys_are_skipped() -
     with pytest.raises(Refusal, match="Problem processing request"):
         lab.world.upsert_variables(*place, {"A": "1"})
     lab.world.upsert_variables(*place, {"A": "1"}, skip_deploys=True)
-    assert deployments(lab) == 0
+    assert deployed(lab) == 0
 
 
 def test_a_connect_deploys_exactly_once_of_the_branch_it_names() -> None:
@@ -170,13 +171,26 @@ def test_a_redeploy_waits_for_the_build_and_replays_the_old_config() -> None:
     assert lab.world.deploy(instance, "deploy").variables["A"] == "1"
 
 
+async def test_a_deploy_of_a_commit_that_is_none_is_refused() -> None:
+    lab = a_lab()
+    deploy = (
+        "mutation ($s: String!, $e: String!, $c: String!) "
+        "{ serviceInstanceDeployV2(serviceId: $s, environmentId: $e, commitSha: $c) }"
+    )
+    where = {"s": lab.service().id, "e": lab.environment.id}
+    _, refused = await lab.ask(deploy, {**where, "c": "main"})
+    assert refused["errors"][0]["message"] == "Commit not found"
+    _, done = await lab.ask(deploy, {**where, "c": "0" * 40})
+    assert done["data"]["serviceInstanceDeployV2"]
+
+
 def test_a_rename_a_domain_and_the_auto_deploy_switch_deploy_nothing() -> None:
     lab = a_lab()
     service = lab.service()
     lab.world.rename_service(service.id, "b")
     lab.world.create_domain(service.id, lab.environment.id)
     lab.world.set_auto_deploy(service.id, lab.environment.id, False)
-    assert deployments(lab) == 1
+    assert deployed(lab) == 1
 
 
 # ---------------------------------------------------------------- what becomes of one
@@ -245,13 +259,10 @@ def test_a_newer_deployment_that_comes_up_removes_the_older_one() -> None:
     lab.clock.forward(30)
     lab.world.deploy(instance, "deploy")
     first = instance.deployments[0].id
-    assert lab.world.deployment(first)
     seen = []
     for step in (3, 1, 1):
         lab.clock.forward(step)
-        from controller.railway.simulator import deploys
-
-        seen.append(dict((d.id, s) for d, s in deploys.seen(instance, lab.clock.now))[first])
+        seen.append({d.id: status for d, status in deploys.seen(instance, lab.clock.now)}[first])
     assert seen == ["SUCCESS", "REMOVING", "REMOVED"]
 
 

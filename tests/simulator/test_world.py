@@ -1,19 +1,23 @@
 """Names, environments, domains, patches, lag and deletion, as Railway has them."""
 
+from dataclasses import replace
+
 import pytest
 
-from controller.railway.simulator.habits import AT_ONCE, Pace
+from controller.railway.simulator.habits import AT_ONCE
 from controller.railway.simulator.holdings import Refusal
 from controller.railway.simulator.world import NO_DOMAIN, NO_ROOM
 from tests.simulator.builders import AGENT, a_lab
 
-LATE = Pace(*[(0.0, 0.0)] * 6, lag_s=(2, 2), delete_s=(4, 4), patch_s=(3, 3), hook_s=0)
+LATE = replace(AT_ONCE, lag_s=(2, 2), delete_s=(4, 4), patch_s=(3, 3))
 
 
 def test_a_name_is_taken_once_in_a_project_whatever_its_case() -> None:
     lab = a_lab()
     lab.service("Agent-A")
-    with pytest.raises(Refusal, match='^A service named "agent-a" already exists in this project$'):
+    with pytest.raises(
+        Refusal, match=r'^A service named "agent-a" already exists in this project$'
+    ):
         lab.service("agent-a")
     assert len(lab.effects("serviceCreate")) == 1
 

@@ -21,13 +21,17 @@ class ConnectionLost(Exception):
 
 
 class StormLoop(VirtualTimeLoop):
-    """Runs what belongs to nobody and to running processes; `step(actor)` is told after each callback."""
+    """Runs what belongs to nobody and to running processes; `step()` is called after each callback."""
 
-    def __init__(self, step: Callable[[str], None]) -> None:
+    def __init__(self, step: Callable[[], None]) -> None:
         super().__init__()
         self._step = step
         self.steps = 0
-        self.tasks: list[CountedTask] = []  # Of processes; kept, so that nothing ends by being forgotten.
+        self._disposing = False
+        self.processes: list[Process] = []
+        self.tasks: list[
+            CountedTask
+        ] = []  # Of processes; kept, so that nothing ends by being forgotten.
 
     def make_task(self, *args: Any, **options: Any) -> CountedTask:
         task = super().make_task(*args, **options)
@@ -38,10 +42,10 @@ class StormLoop(VirtualTimeLoop):
     def run(self, handle: asyncio.Handle) -> None:
         context = context_of(handle)
         process = context.get(PROCESS)
-        if process is None or process.runs:
+        if process is None or process.runs or self._disposing:
             handle._run()
             self.steps += 1
-            self._step(context.get(ACTOR, "world"))
+            self._step()
         else:
             process.keep(handle)
 
@@ -49,7 +53,10 @@ class StormLoop(VirtualTimeLoop):
         self._ready.extend(handles)
 
     async def dispose(self) -> None:
-        """End what is left of all processes, now that nobody looks any more."""
+        """End what is left of all processes, dead ones too, now that nobody looks any more."""
+        self._disposing = True
+        for process in self.processes:
+            process.give_back()
         left = [task for task in self.tasks if not task.done()]
         for task in left:
             task.cancel()
@@ -60,12 +67,14 @@ class StormLoop(VirtualTimeLoop):
 class Process:
     """One run of one program, from its start to its death. A restart is another one."""
 
-    def __init__(self, name: str, loop: StormLoop) -> None:
+    def __init__(self, name: str, loop: StormLoop, died: Callable[[], None]) -> None:
         self.name = name
+        self._died = died
         self.dead = False
         self.stopped = False
         self._held: deque[asyncio.Handle] = deque()
         self._loop = loop
+        loop.processes.append(self)
         self._callers: set[asyncio.Future[Any]] = set()
         self._context: Context = copy_context()
         self._context.run(PROCESS.set, self)
@@ -76,12 +85,15 @@ class Process:
         return not (self.dead or self.stopped)
 
     def keep(self, handle: asyncio.Handle) -> None:
-        """Something of this process is due while it cannot run."""
-        if not self.dead:
-            self._held.append(handle)
+        """Something of this process is due while it cannot run: later, or when it is disposed of."""
+        self._held.append(handle)
 
-    def start(self, work: Coroutine[Any, Any, Any]) -> "asyncio.Task[Any]":
-        return self._loop.create_task(work, context=self._context.copy())
+    def start(self, work: Coroutine[Any, Any, Any], actor: str = "") -> "asyncio.Task[Any]":
+        """A task of this process; in the story it is the process's doing, or `actor`'s."""
+        context = self._context.copy()
+        if actor:
+            context.run(ACTOR.set, actor)
+        return self._loop.create_task(work, context=context)
 
     def stop(self, for_s: float) -> None:
         """As SIGSTOP, and SIGCONT after so long."""
@@ -90,27 +102,30 @@ class Process:
 
     def go_on(self) -> None:
         self.stopped = False
-        held, self._held = self._held, deque()
         if not self.dead:
-            self._loop.put_back(held)
+            self.give_back()
+
+    def give_back(self) -> None:
+        held, self._held = self._held, deque()
+        self._loop.put_back(held)
 
     def die(self) -> None:
         """As SIGKILL: its connections break, and nothing else of it is seen any more."""
         self.dead = True
-        self._held.clear()
         for caller in sorted(self._callers, key=hash):
             if not caller.done():
                 caller.set_exception(ConnectionLost())
         self._callers.clear()
+        self._died()
 
-    async def serve(self, work: Coroutine[Any, Any, Any]) -> Any:
+    async def serve(self, work: Coroutine[Any, Any, Any], actor: str = "") -> Any:
         """A call from outside: the answer, or ConnectionLost. Cancelled, the caller hung up."""
         if self.dead:
             work.close()
             raise ConnectionLost
         answer = self._loop.create_future()
         self._callers.add(answer)
-        handler = self.start(work)
+        handler = self.start(work, actor)
         handler.add_done_callback(lambda done: _pass_on(done, answer), context=Context())
         try:
             return await answer
@@ -119,10 +134,6 @@ class Process:
             raise
         finally:
             self._callers.discard(answer)
-
-    def revive_for_disposal(self) -> None:
-        """Let its callbacks run once more, so that its tasks can be ended."""
-        self.dead = self.stopped = False
 
 
 def _pass_on(done: "asyncio.Task[Any]", answer: "asyncio.Future[Any]") -> None:

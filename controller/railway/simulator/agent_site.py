@@ -21,6 +21,7 @@ class AgentSites:
     def __init__(self, world: World, house: House) -> None:
         self._world, self._house = world, house
         self._sites: dict[str, web.TCPSite] = {}
+        self._failed: set[str] = set()  # Tried again at each `sync`, complained of once.
         self._runner: web.AppRunner | None = None
         self._lock = asyncio.Lock()
 
@@ -51,7 +52,9 @@ class AgentSites:
             site = web.TCPSite(runner, *parts(host), backlog=BACKLOG)
             await site.start()
         except (OSError, ValueError) as error:
-            log.warning("cannot listen on %s: %s", host, error)
+            if host not in self._failed:
+                log.warning("cannot listen on %s: %s", host, error)
+            self._failed.add(host)
             return
         self._sites[host] = site
 

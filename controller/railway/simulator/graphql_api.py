@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -125,6 +125,7 @@ class Api:
         return Said(200, body)
 
 
+@cache
 def schema() -> GraphQLSchema:
     """The schema, with what each field does bound to it."""
     built = build_schema((Path(__file__).parent / "schema.graphql").read_text())

@@ -82,7 +82,7 @@ class AgentHouse:
     """Answers for every simulated agent."""
 
     def __init__(self, world: World, writer: Writer, sleep: Sleep = asyncio.sleep) -> None:
-        self._world, self._writer, self._sleep = world, writer, sleep
+        self._world, self._writer, self.sleep = world, writer, sleep
         self._working: set[asyncio.Task[Answer]] = set()
 
     async def handle(self, host: str, call: Call) -> Answer:
@@ -118,7 +118,7 @@ class AgentHouse:
         if draw("agentDead"):
             return False
         if draw("agentSlow"):
-            await self._sleep(self._world.faults.rng.uniform(*SLOW_S))
+            await self.sleep(self._world.faults.rng.uniform(*SLOW_S))
         return True
 
     async def _answer(self, to: Reached, call: Call) -> Answer:
@@ -149,7 +149,7 @@ class AgentHouse:
         process = to.deployment.process
         self._record(to, call.key, heard)
         fault = self._fault(to.names(call), heard)
-        await self._sleep(self._world.rng.uniform(*self._world.pace.answer_s))
+        await self.sleep(self._world.rng.uniform(*self._world.pace.answer_s))
         if fault == "agentDies":
             self._world.restart(to.instance, to.deployment)
             self._writer.commit(op="died")

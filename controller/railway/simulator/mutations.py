@@ -2,6 +2,7 @@
 
 # ruff: noqa: N803 (arguments are named as in the schema)
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,6 +12,7 @@ from controller.railway.simulator.state import Deployment, Domain, Instance, Ser
 from controller.railway.simulator.world import World
 
 Input = Mapping[str, Any]
+COMMIT = re.compile(r"[0-9a-f]{40}")  # Of such, any counts as there.
 
 
 def _service_create(_: Any, info: Info, input: Input) -> Service:
@@ -77,7 +79,7 @@ def _instance(info: Info, operation: str, where: Input) -> Instance:
 
 def _deploy(_: Any, info: Info, **where: Any) -> str:
     instance = _instance(info, "serviceInstanceDeploy", where)
-    if (where.get("commitSha") or "").startswith("0000000"):  # No commit has this one.
+    if where.get("commitSha") is not None and not COMMIT.fullmatch(where["commitSha"]):
         raise Refusal("Commit not found")
     made: Deployment = info.context.world.deploy(instance, "deploy")
     return made.id

@@ -38,6 +38,7 @@ log = logging.getLogger(__name__)
 PORT = 9103
 AGENT_PORT = 9180
 BODY_MAX_BYTES = 16 * 1024 * 1024  # A patch may carry the variables of hundreds of services.
+TOLD = "simulator.json"
 TEND_S = 0.25  # How often what time alone has changed is looked after.
 TOKEN_KINDS: tuple[TokenKind, ...] = ("project", "workspace", "account")
 
@@ -123,6 +124,8 @@ class Simulator:
     # ---------------------------------------------------------------- start, stop
 
     async def start(self) -> None:
+        """Listen; `simulator.json` is there again once it does. Raises OSError."""
+        (self.config.state / TOLD).unlink(missing_ok=True)
         app = web.Application(client_max_size=BODY_MAX_BYTES, middlewares=[self._guard])
         app.add_routes(
             [
@@ -182,10 +185,10 @@ class Simulator:
             "agentScheme": "http",
             "pid": os.getpid(),
         }
-        fresh = self.config.state / "simulator.json.new"
+        fresh = self.config.state / f"{TOLD}.new"
         with open(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
             json.dump(told, file, indent=1)
-        fresh.replace(self.config.state / "simulator.json")
+        fresh.replace(self.config.state / TOLD)
 
     # ---------------------------------------------------------------- what it answers
 

@@ -74,10 +74,11 @@ async def test_a_listener_that_was_left_holds_no_connection(
 ) -> None:
     async with ringing(records) as bells:
         await anext(bells)
+        await records.now()
         assert await psql.fetchval(f"SELECT count(*) {OTHERS}") == 2
     async with asyncio.timeout(5):
         # Only the server knows when it has noticed.
-        while await psql.fetchval(f"SELECT count(*) {OTHERS}") > 1:  # noqa: ASYNC110
+        while await psql.fetchval(f"SELECT count(*) {OTHERS}") > 1:
             await asyncio.sleep(0)
 
 

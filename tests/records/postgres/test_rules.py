@@ -127,7 +127,7 @@ BAD_CLAIMS: list[tuple[Row, str]] = [
 async def insert(psql: asyncpg.Connection, table: str, row: Row) -> None:
     columns = ", ".join(row)
     await psql.execute(
-        f"INSERT INTO {table} ({columns}) SELECT {columns} "  # noqa: S608 (names of our own)
+        f"INSERT INTO {table} ({columns}) SELECT {columns} "
         f"FROM jsonb_populate_record(NULL::{table}, $1)",
         json.dumps(row),
     )
@@ -187,7 +187,7 @@ async def test_a_pool_that_was_good_cannot_be_made_bad(psql: asyncpg.Connection)
         ("uid = 'other'", "uid: uid and created_at"),
     ]:
         with pytest.raises(asyncpg.PostgresError, match=said):
-            await psql.execute(f"UPDATE agent_pools SET {change}")  # noqa: S608
+            await psql.execute(f"UPDATE agent_pools SET {change}")
 
 
 async def test_a_status_that_no_claim_has_is_refused(psql: asyncpg.Connection) -> None:
@@ -199,7 +199,7 @@ async def test_a_status_that_no_claim_has_is_refused(psql: asyncpg.Connection) -
         ("labels = '[]'", "labels: must be"),
     ]:
         with pytest.raises(asyncpg.PostgresError, match=said) as caught:
-            await psql.execute(f"UPDATE agent_claims SET {change}")  # noqa: S608
+            await psql.execute(f"UPDATE agent_claims SET {change}")
         assert CANARY not in str(caught.value)
 
 

@@ -1,0 +1,1 @@
+"""The controller: its pure deciders by tables, its shell in virtual time."""
