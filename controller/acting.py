@@ -23,6 +23,7 @@ from controller.template import Recipe
 
 log = logging.getLogger(__name__)
 
+CREATES = (Verb.CREATE_EMPTY, Verb.CREATE_WHOLE)
 NOT_READY_AGAIN_S = 5.0  # Railway's own advice for a domain that cannot be made yet.
 WRITE_TRIES = 3
 
@@ -97,6 +98,8 @@ class Actor:
                 if self.wants_name(instance):
                     await self._rename(instance, pool)
                 return None
+            if verb in CREATES and not await self._has_room(instance, pool):
+                return None  # It keeps its place, until there is room for it.
             current = await self._current(instance, pool, verb)
             written = current and await self._perform(verb, current, pool, course)
             if written is None:
@@ -104,6 +107,13 @@ class Actor:
             if verb is Verb.DELETE:
                 return None
             instance = written
+
+    async def _has_room(self, instance: AgentInstance, pool: AgentPool | None) -> bool:
+        """Whether its service still fits: maxTotal may have sunk, or an orphan shown, since the intent."""
+        if pool is None:
+            return False
+        orphans = len(self._environment.orphans(pool_key(instance), pool.spec.name_prefix))
+        return await self._records.before(instance) + orphans < pool.spec.max_total
 
     async def _current(
         self, instance: AgentInstance, pool: AgentPool | None, verb: Verb

@@ -189,10 +189,12 @@ def instance_columns(instance: AgentInstance) -> Columns:
 
 
 def instance_status_columns(instance: AgentInstance) -> Columns:
-    """What was seen of an instance."""
+    """What was seen of an instance, and what it is being made of."""
     status = instance.status
     return {
         **key_columns(instance.metadata),
+        "template_hash": instance.spec.template_hash,
+        "key_id": instance.spec.key_id,
         "phase": status.phase,
         "service_id": status.service_id,
         "url": status.url,

@@ -28,7 +28,15 @@ from api.records import (
 )
 from api.records.memory_bells import Door
 from api.records.memory_store import MemoryStore, Pause
-from api.records.memory_tables import Change, Tables, found, offerable, promisable
+from api.records.memory_tables import (
+    UNCOUNTED,
+    Change,
+    Tables,
+    counted,
+    found,
+    offerable,
+    promisable,
+)
 from api.types import (
     AgentClaim,
     AgentInstance,
@@ -86,7 +94,7 @@ class MemoryRecords:
 
     `pause` stands before the store's own: a storm gives each process another. It is called with the step,
     `"bind before"` or `"bind after"`; in shape TWO a bind is `bind claim`, then `bind instance`, a mark
-    follows its `settle`, and an intent that does not fit is taken back by `intend undo`.
+    follows its `settle`, and an intent is followed by `intend count`, or taken back by `intend undo`.
     """
 
     def __init__(
@@ -157,7 +165,7 @@ class MemoryRecords:
         return (await self._look("pool_keys")).pool_keys()
 
     async def instances(self) -> list[AgentInstance]:
-        seen = (await self._look("instances")).instances.values()
+        seen = filter(counted, (await self._look("instances")).instances.values())
         return sorted(seen, key=oldest_first, reverse=True)
 
     async def claims(self, keys: Sequence[Key]) -> list[AgentClaim]:
@@ -172,6 +180,9 @@ class MemoryRecords:
     async def queue_position(self, claim: AgentClaim) -> int:
         return (await self._look("queue_position")).queue_position(claim)
 
+    async def before(self, instance: AgentInstance) -> int:
+        return (await self._live("before")).before(instance)
+
     async def pool(self, key: Key) -> AgentPool:
         return found((await self._live("pool")).pools, key)
 
@@ -179,7 +190,10 @@ class MemoryRecords:
         return found((await self._live("claim")).claims, key)
 
     async def instance(self, key: Key) -> AgentInstance:
-        return found((await self._live("instance")).instances, key)
+        instance = found((await self._live("instance")).instances, key)
+        if not counted(instance):
+            raise NotFound(f"{key} is not counted yet")
+        return instance
 
     async def fate(self, instance: AgentInstance) -> Fate:
         return (await self._live("fate")).fate(instance)
@@ -262,6 +276,8 @@ class MemoryRecords:
                 lambda: [self._intend_in_one(pool, intent, orphans) for intent in instances],
             )
         else:
+            for left in self.store.abandoned(pool):
+                await self._undo(left)
             made = [await self._intend_in_two(pool, intent, orphans) for intent in instances]
         return [intent for intent in made if intent is not None]
 
@@ -275,13 +291,22 @@ class MemoryRecords:
     async def _intend_in_two(
         self, pool: AgentPool, intent: AgentInstance, orphans: int
     ) -> AgentInstance | None:
-        """Write it, then count: of two who write at once both may give way, and none goes over."""
-        made = await self._write("intend", lambda: self._intent(intent))
-        if made is None or self.store.room(pool, orphans) >= 0:
-            return made
+        """Write it, then count: of two who write at once both may give way, and none goes over.
+
+        Until it is counted nobody sees it: another process would create its service.
+        """
+        marked = intent.metadata.model_copy(update={"annotations": {UNCOUNTED: "true"}})
+        tried = intent.model_copy(update={"metadata": marked})
+        made = await self._write("intend", lambda: self._intent(tried))
+        if made and self.store.room(pool, orphans) >= 0:
+            return await self._write("intend count", lambda: self.store.count(made))
+        if made is not None:
+            await self._undo(made)
+        return None
+
+    async def _undo(self, made: AgentInstance) -> None:
         with suppress(Conflict, NotFound):  # Somebody else was quicker.
             await self._write("intend undo", lambda: self.store.delete(made, unchanged=True))
-        return None
 
     def _intent(self, intent: AgentInstance) -> AgentInstance | None:
         try:

@@ -36,6 +36,7 @@ from api.records.memory_tables import (
     FINAL,
     Change,
     Tables,
+    counted,
     found,
     offerable,
     promisable,
@@ -57,6 +58,7 @@ from api.types import (
 
 EVENTS_MAX = 1_000
 EVENT_WINDOW = timedelta(minutes=10)
+ABANDONED = timedelta(minutes=1)  # Between an intent and its count lies one round trip.
 
 Pause = Callable[[str], Awaitable[None]]
 
@@ -305,15 +307,40 @@ class MemoryStore:
         )
         return live.spec.max_total - living - orphans
 
+    def count(self, intent: AgentInstance) -> AgentInstance | None:
+        """It fits: from now on it is an instance like any other."""
+        now = self.tables.instances.get(key_of(intent))
+        if now is None or not self.as_read(now, intent):
+            return None
+        meta = now.metadata.model_copy(update={"annotations": {}})
+        return self._put(now.model_copy(update={"metadata": meta}))
+
+    def abandoned(self, pool: AgentPool) -> list[AgentInstance]:
+        """Intents of this pool that nobody counted: whoever wrote them died in between."""
+        return [
+            i
+            for i in self.tables.instances.values()
+            if pool_key(i) == key_of(pool)
+            and not counted(i)
+            and self.clock() - (i.metadata.creation_timestamp or self.clock()) > ABANDONED
+        ]
+
     def write_instance(self, changed: AgentInstance) -> AgentInstance | None:
         """Its status over the version read; None where it has changed, or may not become that."""
         now = self.tables.instances.get(key_of(changed))
         if now is None or not self.as_read(now, changed):
             return None
-        if changed.status == now.status:
+        made_of = {"template_hash": changed.spec.template_hash, "key_id": changed.spec.key_id}
+        spec = now.spec.model_copy(update=made_of)
+        if changed.status == now.status and spec == now.spec:
             return now
-        if not _may_become(now.status.phase, changed.status.phase):
+        being_made = now.status.phase is InstancePhase.PROVISIONING
+        if not _may_become(now.status.phase, changed.status.phase) or not (
+            being_made or spec == now.spec
+        ):
             return None
+        if spec != now.spec:
+            return self._put_spec(now, {"spec": spec, "status": changed.status})
         return self._put(now.model_copy(update={"status": changed.status}))
 
     def delete_instance(self, instance: AgentInstance) -> None:

@@ -18,6 +18,8 @@ from api.types import (
     pool_key,
 )
 
+# Two writes: an intent bears this until it is counted. It takes up room, and nobody acts on it.
+UNCOUNTED = "pool.convos.org/uncounted"
 FINAL = {InstancePhase.RETIRING: {InstancePhase.GONE}, InstancePhase.GONE: set[InstancePhase]()}
 
 
@@ -31,6 +33,11 @@ def offerable(instance: AgentInstance) -> bool:
         and instance.status.barred is None
         and instance.spec.claim_ref is None
     )
+
+
+def counted(instance: AgentInstance) -> bool:
+    """Not an intent of which nobody knows yet whether it fits."""
+    return UNCOUNTED not in instance.metadata.annotations
 
 
 def promisable(claim: AgentClaim, instance: AgentInstance) -> bool:
@@ -104,7 +111,7 @@ class Tables:
         return Bindable(now=now, claims=tuple(nobodys[:limit]), idle=tuple(free[:limit]))
 
     def of_pool(self, pool: Key) -> tuple[AgentInstance, ...]:
-        mine = [i for i in self.instances.values() if pool_key(i) == pool]
+        mine = [i for i in self.instances.values() if pool_key(i) == pool and counted(i)]
         return tuple(sorted(mine, key=oldest_first))
 
     def open_claims(self, pool: Key) -> tuple[AgentClaim, ...]:
@@ -124,8 +131,19 @@ class Tables:
     def pool_keys(self) -> list[Key]:
         keys = set(self.pools)
         keys.update(pool_key(c) for c in self.claims.values() if not c.ended)
-        living = (i for i in self.instances.values() if i.status.phase is not InstancePhase.GONE)
+        counts = filter(counted, self.instances.values())
+        living = (i for i in counts if i.status.phase is not InstancePhase.GONE)
         return sorted(keys.union(pool_key(i) for i in living))
+
+    def before(self, instance: AgentInstance) -> int:
+        others = (i for i in self.instances.values() if pool_key(i) == pool_key(instance))
+        alive = (i for i in others if i.status.phase is not InstancePhase.GONE)
+        mine = oldest_first(instance)
+        return sum(
+            i.metadata.uid != instance.metadata.uid
+            and (i.status.service_id is not None or oldest_first(i) < mine)
+            for i in alive
+        )
 
     def queue_position(self, claim: AgentClaim) -> int:
         waiting = (

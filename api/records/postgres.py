@@ -184,6 +184,11 @@ class PostgresRecords:
         [row] = await self._rows("queue_position", meta.namespace, meta.name, meta.uid)
         return int(row["count"])
 
+    async def before(self, instance: AgentInstance) -> int:
+        meta = instance.metadata
+        [row] = await self._rows("before", meta.namespace, meta.name)
+        return int(row["count"])
+
     async def pool(self, key: Key) -> AgentPool:
         return pool_of(await self._existing("pool", key))
 

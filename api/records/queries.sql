@@ -197,9 +197,10 @@ FOR UPDATE OF i;
 
 -- name: write_instances
 UPDATE agent_instances AS i
-SET (phase, service_id, url, deployment_id, deployment_status, ready_at, barred, conditions)
-  = (new.phase, new.service_id, new.url, new.deployment_id, new.deployment_status, new.ready_at,
-        new.barred, new.conditions)
+SET (template_hash, key_id, phase, service_id, url, deployment_id, deployment_status, ready_at,
+        barred, conditions)
+  = (new.template_hash, new.key_id, new.phase, new.service_id, new.url, new.deployment_id,
+        new.deployment_status, new.ready_at, new.barred, new.conditions)
 FROM jsonb_populate_recordset(NULL::agent_instances, $1) AS new
 WHERE i.namespace = new.namespace AND i.name = new.name AND i.uid = new.uid
     AND i.version = new.version
@@ -222,6 +223,14 @@ LIMIT greatest(0, $4 - (
 ))
 ON CONFLICT (namespace, name) DO NOTHING
 RETURNING *;
+
+-- How many come before this instance: those that have a service, and those intended earlier.
+-- name: before
+SELECT count(*) FROM agent_instances i
+JOIN agent_instances other ON other.namespace = i.namespace AND other.pool = i.pool
+    AND other.phase <> 'Gone' AND other.seq <> i.seq
+    AND (other.service_id IS NOT NULL OR other.seq < i.seq)
+WHERE i.namespace = $1 AND i.name = $2;
 
 -- name: write_pool_status
 UPDATE agent_pools AS p

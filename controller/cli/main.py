@@ -4,6 +4,7 @@ Commands are imported when they run: `agent-pool version` needs no database clie
 """
 
 import argparse
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -19,6 +20,9 @@ from controller.cli.exits import Exit
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Returns the exit code: 0 ok, 1 failed, 2 usage or setting, 4 not found, 5 timed out."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # A terminal without ✓ is no reason to fail.
     parser = parser_of_everything()
     arguments = parser.parse_args(argv)
     try:

@@ -1,5 +1,6 @@
 """What a person sees while things start: one line a step; the last one lives on a terminal."""
 
+import shutil
 import sys
 from typing import TextIO
 
@@ -22,6 +23,10 @@ class Progress:
         self._living = ""
 
     def live(self, text: str) -> None:
+        if self._terminal:
+            text = text[
+                : shutil.get_terminal_size().columns - 1
+            ]  # A longer one could not be replaced.
         if text == self._living:
             return
         self._write(f"{self._clear()}{text}" if self._terminal else f"{text}\n")

@@ -7,7 +7,7 @@ import os
 import shlex
 import signal
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from importlib.metadata import version
 from typing import Any
 
@@ -72,20 +72,22 @@ class Start:
         await self._ports()
         logs = asyncio.create_task(bound_logs(self._plan.state.logs))
         try:
-            await self._step("Postgres", self._postgres)
-            await self._step("schema", self._schema)
-            if self._plan.simulated:
-                await self._step("Railway (simulated)", self._railway)
+            await _together(self._store(), self._step("Railway", self._railway))
             for note in self._plan.notes:
                 self._progress.say(f"    {note}")
-            await self._step("controller", self._controller)
-            await self._step("sidecar", self._sidecar)
+            await _together(
+                self._step("controller", self._controller), self._step("sidecar", self._sidecar)
+            )
             self._tell_programs()
             await watch_it_fill(self._plan, self._database, self._progress)
             self._last_word()
             await asyncio.Event().wait()
         finally:
             logs.cancel()
+
+    async def _store(self) -> None:
+        await self._step("Postgres", self._postgres)
+        await self._step("schema", self._schema)
 
     async def _step(self, name: str, act: Callable[[], Awaitable[str]]) -> None:
         began = time.monotonic()
@@ -122,6 +124,8 @@ class Start:
 
     async def _railway(self) -> str:
         plan = self._plan
+        if not plan.simulated:
+            return plan.controller.railway_endpoint
         told = plan.state.folder / "simulator.json"
         told.unlink(missing_ok=True)
         ports = ["--port", str(plan.simulator_port), "--agent-port", str(plan.agent_port)]
@@ -134,7 +138,7 @@ class Start:
         said = json.loads(told.read_text())
         self._simulator = str(said["endpoint"])
         self._environ.update(_railway_settings(said))
-        return self._simulator
+        return f"simulated at {self._simulator}"
 
     async def _controller(self) -> str:
         url = self._plan.ops["controller"]
@@ -180,6 +184,17 @@ class Start:
             f"  address  {self._plan.url}\n  key      {key}\n"
             f"  logs     {self._plan.state.logs}\n\nCtrl-C stops everything."
         )
+
+
+async def _together(*steps: Coroutine[Any, Any, None]) -> None:
+    """All at once, in this order where it matters; the first that fails ends the others."""
+    tasks = [asyncio.create_task(step) for step in steps]
+    try:
+        await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def claim_by_curl(url: str, key: str) -> str:

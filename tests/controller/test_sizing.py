@@ -37,7 +37,7 @@ FAILED, GONE, RETIRING = InstancePhase.FAILED, InstancePhase.GONE, InstancePhase
 
 
 def some(n: int, phase: InstancePhase, **overrides: Any) -> list[AgentInstance]:
-    made = {"creation_timestamp": NOW, "phase": phase} | overrides
+    made: dict[str, Any] = {"creation_timestamp": NOW, "phase": phase} | overrides
     return [an_instance(**({"seq": seq} | made)) for seq in range(1, n + 1)]
 
 
@@ -215,10 +215,9 @@ def status_of(
     pool: AgentPool,
     instances: list[AgentInstance],
     stall: Stall | None = None,
-    weather: Weather = Weather(True),
     orphans: int = 0,
 ) -> AgentPool:
-    status = pool_status(pool, instances, 1, orphans, "hash", stall, weather, NOW)
+    status = pool_status(pool, instances, 1, orphans, "hash", stall, Weather(True), NOW)
     return pool.model_copy(update={"status": status})
 
 

@@ -6,7 +6,14 @@ from datetime import UTC, datetime
 import pytest
 
 from api.records import Conflict, Invalid, NotFound
-from api.types import AgentInstance, Condition, DeploymentRef, InstancePhase, key_of
+from api.types import (
+    AgentInstance,
+    Condition,
+    DeploymentRef,
+    InstancePhase,
+    key_of,
+    oldest_first,
+)
 from tests.builders import a_pool, an_instance
 from tests.records.harness import Store
 from tests.records.steps import POOL, changed, intended, pool_with, seen
@@ -87,6 +94,32 @@ async def test_raced_by_ten_the_intents_never_exceed_max_total(store: Store) -> 
     assert await clients[0].intend(pool, [an_instance()], orphans=1) == []
     names = {i.metadata.name for i in made}
     await seen(clients[1].instances, lambda now: {i.metadata.name for i in now} == names)
+
+
+async def test_what_it_is_made_of_may_change_only_while_it_is_being_made(store: Store) -> None:
+    records = await store.client()
+    [instance] = await intended(store, records)
+    spec = instance.spec.model_copy(update={"template_hash": "new", "key_id": "k2"})
+    [made] = await records.write_instances([instance.model_copy(update={"spec": spec})])
+    assert made is not None
+    assert made.spec == spec
+    assert made.metadata.generation == instance.metadata.generation + 1
+    [idle] = await records.write_instances([changed(made, phase=InstancePhase.IDLE)])
+    assert idle is not None
+    again = idle.model_copy(update={"spec": instance.spec})
+    assert await records.write_instances([again]) == [None]
+
+
+async def test_before_an_intent_come_older_ones_and_all_that_have_a_service(store: Store) -> None:
+    records = await store.client()
+    pool = await records.create_pool(a_pool(max_total=5))
+    made = await records.intend(pool, [an_instance() for _ in range(4)], orphans=0)
+    first, second, third, fourth = sorted(made, key=oldest_first)
+    [gone] = await records.write_instances([changed(first, phase=InstancePhase.GONE)])
+    assert gone is not None
+    assert [await records.before(i) for i in (second, third, fourth)] == [0, 1, 2]
+    await records.write_instances([changed(fourth, service_id="s4")])
+    assert [await records.before(i) for i in (second, third, fourth)] == [1, 2, 2]
 
 
 async def test_every_field_of_a_status_comes_back_as_it_was_written(store: Store) -> None:

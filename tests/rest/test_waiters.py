@@ -123,5 +123,6 @@ async def test_who_comes_after_the_stop_is_answered_at_once() -> None:
         world.waiters.close()
         [claim] = await world.records.create_claims([a_claim(name="claim-1")])
         with world.waiters.watch(KEY) as waiting, pytest.raises(Closing):
-            await waiting.ended(claim)  # type: ignore[arg-type]
+            async with asyncio.timeout(10):
+                await waiting.ended(claim)  # type: ignore[arg-type]
         assert len(world.waiters) == 0

@@ -110,14 +110,14 @@ class Stage:
         return [self._pool(f"pool{n}", rng) for n in range(rng.choice((1, 1, 2)))]
 
     def _pool(self, name: str, rng: random.Random) -> AgentPool:
-        min_idle = rng.randint(0, 3)
+        min_idle = rng.randint(1, 3)
         repo = Source(repo=RepoSource(name="xmtplabs/agent"))
         source = rng.choice((Source(image="agents/convos:1"), repo))
         return a_pool(
             name=name,
             template=Template(source=source),
             min_idle=min_idle,
-            max_total=min_idle + rng.randint(1, 4),
+            max_total=min_idle + rng.randint(1, 8),
             reclaim_policy=rng.choice((ReclaimPolicy.RETAIN, ReclaimPolicy.DELETE)),
             provision_timeout=timedelta(seconds=60),
             claim_timeout=WIDE,

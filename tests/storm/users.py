@@ -31,7 +31,7 @@ from tests.storm.stage import WIDE, Sidecar, Stage
 TRIES = 12  # Of a key; then its owner has lost patience.
 EDITS: Sequence[Callable[[random.Random, AgentPool], dict[str, Any]]] = (
     lambda rng, pool: {"min_idle": rng.randint(0, pool.spec.max_total)},
-    lambda rng, pool: {"max_total": pool.spec.min_idle + rng.randint(0, 4)},
+    lambda rng, pool: {"max_total": pool.spec.min_idle + rng.randint(0, 8)},
     lambda rng, pool: {"template": Template(source=Source(image=f"agents/convos:{rng.random()}"))},
     lambda rng, pool: {"reclaim_policy": rng.choice(list(ReclaimPolicy))},
     lambda rng, pool: {"paused": not pool.spec.paused},
@@ -74,7 +74,7 @@ class Users:
         await asyncio.sleep(began)
         while loop.time() < storm_s:
             await work()
-            await asyncio.sleep(self._rng.expovariate(1 / 8))
+            await asyncio.sleep(self._rng.expovariate(1 / 6))
 
     # ---------------------------------------------------------------- claims by the door
 

@@ -106,6 +106,8 @@ class Weather:
         if self.ended:
             raise Ended
         luck, rates = self._rng.random(), self.rates
+        if rates is CALM:
+            return
         for rate, happens in (
             (rates.crash, self._crash),
             (rates.stop, self._stop),

@@ -129,11 +129,14 @@ RETURNS text LANGUAGE sql IMMUTABLE RETURN CASE
         THEN 'name: is immutable; leave it'
     WHEN (new.uid, new.created_at) IS DISTINCT FROM (old.uid, old.created_at)
         THEN 'uid: uid and created_at are the store''s own; leave them'
-    WHEN (new.pool, new.service_name, new.template_hash, new.key_id, new.railway_endpoint,
-            new.railway_project_id, new.railway_environment_id)
-            IS DISTINCT FROM (old.pool, old.service_name, old.template_hash, old.key_id,
-            old.railway_endpoint, old.railway_project_id, old.railway_environment_id)
+    WHEN (new.pool, new.service_name, new.railway_endpoint, new.railway_project_id,
+            new.railway_environment_id)
+            IS DISTINCT FROM (old.pool, old.service_name, old.railway_endpoint,
+            old.railway_project_id, old.railway_environment_id)
         THEN 'pool: the spec of an instance is immutable but for its claim; leave it'
+    WHEN (new.template_hash, new.key_id) IS DISTINCT FROM (old.template_hash, old.key_id)
+            AND old.phase <> 'Provisioning'
+        THEN 'template_hash: says what the instance was made of; only one being made may change it'
     WHEN old.claim_uid IS NOT NULL AND (new.claim_name, new.claim_uid, new.claim_reclaim_policy)
             IS DISTINCT FROM (old.claim_name, old.claim_uid, old.claim_reclaim_policy)
         THEN 'claim_uid: is set once, never cleared or changed; delete the claim to release it'
@@ -163,7 +166,8 @@ BEGIN
         END IF;
         problem := agent_instances_change_problem(OLD, NEW);
         NEW.version := OLD.version + 1;
-        IF NEW.claim_uid IS DISTINCT FROM OLD.claim_uid THEN
+        IF (NEW.claim_uid, NEW.template_hash, NEW.key_id)
+                IS DISTINCT FROM (OLD.claim_uid, OLD.template_hash, OLD.key_id) THEN
             NEW.generation := OLD.generation + 1;
         END IF;
     END IF;
