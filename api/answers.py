@@ -7,7 +7,8 @@ from typing import Any
 from pydantic import ConfigDict
 
 from api.conditions import condition
-from api.types import AgentClaim, ClaimPhase, Model, OnEmpty
+from api.model import Model
+from api.types import AgentClaim, ClaimPhase, OnEmpty
 
 RETRY_AFTER_S = 5
 NO_IDLE = "No idle instances available. Try again in a few minutes."  # The seed's service's words.

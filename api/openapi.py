@@ -14,8 +14,8 @@ from api.answers import (
     Shown,
     ShownClaims,
 )
+from api.model import Model
 from api.rest_ask import KEY_PATTERN, WAIT_MAX_S, ClaimBody
-from api.types import Model
 
 Json = dict[str, Any]
 _REF = "#/components/schemas/{model}"

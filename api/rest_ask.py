@@ -9,8 +9,9 @@ from typing import Any
 from pydantic import ConfigDict, Field, ValidationError
 
 from api.door import ClaimRequest
+from api.model import Model
 from api.scalars import AgentId, HttpsUrl, Instructions, Name
-from api.types import DEFAULT_POOL, Model
+from api.types import DEFAULT_POOL
 
 WAIT_MAX_S = 120
 KEY_PATTERN = r"^[!-~]([ -~]{0,253}[!-~])?$"  # Printable ASCII; HTTP strips blanks at the ends.

@@ -7,11 +7,11 @@ Everything is frozen: a change is a new value, made with `model_copy(update=...)
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
-from pydantic.alias_generators import to_camel
+from pydantic import Field, StringConstraints, model_validator
 
+from api.model import Model
 from api.scalars import (
     AgentId,
     Duration,
@@ -27,18 +27,6 @@ API_VERSION: Literal["pool.convos.org/v1alpha1"] = "pool.convos.org/v1alpha1"
 DEFAULT_NAMESPACE = "default"
 DEFAULT_POOL = "default"
 MANAGED_BY = "app.kubernetes.io/managed-by"  # The label that rows keep in a column of its own.
-
-
-class Model(BaseModel):
-    """Strict, frozen, camelCase outside; an unknown field is an error."""
-
-    model_config = ConfigDict(
-        strict=True, frozen=True, extra="forbid", alias_generator=to_camel, populate_by_name=True
-    )
-
-    def wire(self) -> dict[str, Any]:
-        """As JSON-able camelCase, without what is unset (None)."""
-        return self.model_dump(mode="json", by_alias=True, exclude_none=True)
 
 
 # ---------------------------------------------------------------- parts shared by the kinds

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 import asyncpg
 
+from api.model import Model
 from api.records.columns import COUNTS
 from api.types import (
     API_VERSION,
@@ -32,7 +33,6 @@ from api.types import (
     InstanceStatus,
     LocalRef,
     Meta,
-    Model,
     OnEmpty,
     PoolRailway,
     PoolSpec,

@@ -12,7 +12,8 @@ _EPILOG = """exit codes: 0 ok, 1 failed, 2 usage or setting, 4 not found, 5 time
 Every command has --help with examples."""
 
 
-def parser_of_everything() -> argparse.ArgumentParser:
+def parser_of_everything(*, simulator: bool) -> argparse.ArgumentParser:
+    """`simulator`: with its options too, which takes half a second to import."""
     parser = argparse.ArgumentParser(
         prog="agent-pool",
         description="Keeps AI agents warm on Railway and hands them out in seconds.",
@@ -21,7 +22,7 @@ def parser_of_everything() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _local(commands)
-    _processes(commands)
+    _processes(commands, simulator)
     _records(commands)
     return parser
 
@@ -83,7 +84,7 @@ def _local(commands: Commands) -> None:
     _output(status)
 
 
-def _processes(commands: Commands) -> None:
+def _processes(commands: Commands, with_simulator: bool) -> None:
     _command(commands, "controller", "run the controller alone", "controller")
     _command(commands, "api", "run the sidecar (the REST door) alone", "api")
     simulator = _command(
@@ -92,7 +93,10 @@ def _processes(commands: Commands) -> None:
         "run the simulated Railway alone",
         "simulator --state .state\nsimulator --agent-command 'node server.js'",
     )
-    add_simulator_arguments(simulator)
+    if with_simulator:
+        from controller.railway.simulator.command import add_arguments
+
+        add_arguments(simulator)
     migrate = _command(commands, "migrate", "bring the store's schema up to date", "migrate", True)
     _state(migrate)
     version = _command(commands, "version", "show the version", "version\nversion -o json")
@@ -162,9 +166,3 @@ def _claim(commands: Commands) -> None:
     claim.add_argument("--no-qr", action="store_true", help="without the QR code")
     _output(claim)
     _state(claim)
-
-
-def add_simulator_arguments(parser: argparse.ArgumentParser) -> None:
-    from controller.railway.simulator.command import add_arguments
-
-    add_arguments(parser)

@@ -1,4 +1,4 @@
-"""One function per command: arguments in, exit code out (None is 0)."""
+"""The commands that run or stop something, one function each; those on records are in `records`."""
 
 import argparse
 import asyncio
@@ -18,12 +18,9 @@ from api import logs
 from api.settings import ApiSettings, LogFormat, LogLevel, Reader
 from controller.cli import exits
 from controller.cli.exits import Exit
-from controller.cli.records import apply, claim, get, release, status
 from controller.cli.store import database_url, environment
 from controller.local.state import StateFolder
 from controller.settings import ControllerSettings
-
-__all__ = ["apply", "claim", "get", "release", "status"]
 
 DOWN_PATIENCE_S = 60.0
 

@@ -8,6 +8,7 @@ import io
 import os
 import sys
 from collections.abc import Sequence
+from importlib import import_module
 from pathlib import Path
 
 from api.manifests import ManifestError
@@ -17,14 +18,16 @@ from controller.cli import exits
 from controller.cli.arguments import parser_of_everything
 from controller.cli.exits import Exit
 
+ON_RECORDS = {"apply", "claim", "get", "release", "status"}
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Returns the exit code: 0 ok, 1 failed, 2 usage or setting, 4 not found, 5 timed out."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # A terminal without ✓ is no reason to fail.
-    parser = parser_of_everything()
-    arguments = parser.parse_args(argv)
+    words = sys.argv[1:] if argv is None else argv
+    arguments = parser_of_everything(simulator="simulator" in words).parse_args(words)
     try:
         return _run(arguments)
     except BrokenPipeError:  # `agent-pool get claims | head`: nobody reads on, which is fine.
@@ -40,9 +43,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    from controller.cli import commands
-
-    result = getattr(commands, arguments.command)(arguments)
+    room = "records" if arguments.command in ON_RECORDS else "commands"
+    command = getattr(import_module(f"controller.cli.{room}"), arguments.command)
+    result = command(arguments)
     return exits.OK if result is None else int(result)
 
 

@@ -160,6 +160,9 @@ class Facts:
         self.caps: dict[Key, Timeline] = {}
         self.wishes: dict[str, list[str]] = {}  # Claim uids by what they wish.
         self.agreed: dict[str, list[str]] = {}  # Claim uids by instance name, in order.
+        self.moved: set[tuple[str, str]] = (
+            set()
+        )  # Claims that left an instance: uid, instance name.
         self.retired: dict[str, float] = {}  # When, by service id.
         self.services: dict[str, ServiceSeen] = {}
         self.calls: list[Call] = []
@@ -301,6 +304,8 @@ class Facts:
         self._say(actor, *_told(before, after))
 
     def _learn_claim(self, before: AgentClaim | None, after: AgentClaim | None) -> None:
+        if before and after and before.status.instance and after.status.instance is None:
+            self.moved.add((before.metadata.uid, before.status.instance.name))
         if before is None and after is not None:
             wish = sha256(after.spec.instructions.encode()).hexdigest()
             self.wishes.setdefault(wish, []).append(after.metadata.uid)

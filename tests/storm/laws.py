@@ -92,11 +92,11 @@ def _may_retire(facts: Facts, instance: AgentInstance) -> bool:
     if ref is None:
         return ReclaimPolicy.DELETE in policies
     claim = facts.claims.get(Key(instance.metadata.namespace, ref.name))
-    if claim is None or claim.metadata.uid != ref.uid:
-        return ref.reclaim_policy is ReclaimPolicy.DELETE
-    named = claim.status.instance
-    moved = named is None or named.name != instance.metadata.name
-    return moved and ReclaimPolicy.DELETE in policies
+    released = claim is None or claim.metadata.uid != ref.uid
+    moved = (ref.uid, instance.metadata.name) in facts.moved
+    return (released and ref.reclaim_policy is ReclaimPolicy.DELETE) or (
+        moved and ReclaimPolicy.DELETE in policies
+    )
 
 
 def law_4_never_more_than_max_total(facts: Facts, event: Event) -> Verdict:
@@ -166,9 +166,9 @@ def law_6_record_before_service(facts: Facts, event: Event) -> Verdict:
 def law_8_ended_stays_ended(facts: Facts, event: Event) -> Verdict:
     """What ended stays ended: Ready and Failed claims change no more (but for release)."""
     match event:
-        case Wrote(before=AgentClaim() as before, after=AgentClaim() as after) if before.ended:
-            what = f"{_name(after)} changed after its end"
-            return _hold(law_8_ended_stays_ended, before.status == after.status, what, _name(after))
+        case Wrote(before=AgentClaim() as before, after=after) if before.ended:
+            what = f"{_name(before)} changed after its end"
+            return _hold(law_8_ended_stays_ended, after is None, what, _name(before))
     return None
 
 

@@ -168,7 +168,9 @@ class AgentHouse:
         return self._world.faults.first(names, targets)
 
     def use(self, to: Reached, instructions: str = "A stranger's.") -> None:
-        """Somebody unknown, who has the key, provisions it."""
+        """Somebody unknown, who has the key, provisions it; a provisioned one turns strangers away too."""
+        if to.deployment.process.provisioned:
+            return
         key = to.deployment.variables.get("POOL_API_KEY", "")
         told = work("Stranger", instructions, None, self._world.rng)
         self._record(to, key, told)
