@@ -29,6 +29,7 @@ from controller.storetime import StoreTime
 
 log = logging.getLogger(__name__)
 
+BREATH_S = 0.001  # The least to wait: less might not move a clock, and we would ask for ever.
 WAIT_IN_LINE_S = 2.0  # Longer than this nobody waits with a worker in hand.
 NO_CAPACITY_AGAIN_S = 300.0  # Somebody must free or buy room; meanwhile one try now and then.
 FORGET_WRITES_AFTER = timedelta(minutes=10)
@@ -209,7 +210,7 @@ class Environment:
         while wait_s > 0:  # Others may take what came free meanwhile.
             if wait_s > WAIT_IN_LINE_S:
                 raise RateLimited("held back: " + (self._says() or "budget"), wait_s)
-            await asyncio.sleep(wait_s)
+            await asyncio.sleep(max(wait_s, BREATH_S))
             wait_s = self._budget.wait_s(lane, self._clock())
         self._budget.spent(1, self._clock())
         self.requests += 1

@@ -128,6 +128,8 @@ class Reconciler:
         held = await self._records.bind(match.binds, attempt) if match.binds else []
         for bind in held:
             self._promise(bind.claim, bind.instance, pool, bound_at=began)
+            extra = {"claim": bind.claim.metadata.name, "instance": bind.instance.metadata.name}
+            log.info("claim is Bound", extra=extra)
         await self._refuse(match.refused)
         if held or match.refused:
             self._wishes.resize(key, RESIZE_SOON_S)

@@ -101,6 +101,9 @@ class VirtualTimeLoop(asyncio.BaseEventLoop):
         """There are no threads to be woken by."""
 
 
+ENDLESS_S = 100_000.0  # Of virtual time: a test that waits for what never comes fails, and soon.
+
+
 def context_of(handle: asyncio.Handle) -> Context:
     """The context that a callback runs in."""
     context: Context = handle._context  # type: ignore[attr-defined]
@@ -113,6 +116,6 @@ def in_virtual_time(test: Callable[P, Coroutine[Any, Any, None]]) -> Callable[P,
     @wraps(test)
     def run(*args: P.args, **kwargs: P.kwargs) -> None:
         with asyncio.Runner(loop_factory=VirtualTimeLoop) as runner:
-            runner.run(test(*args, **kwargs))
+            runner.run(asyncio.wait_for(test(*args, **kwargs), ENDLESS_S))
 
     return run

@@ -35,6 +35,13 @@ async def running(elector: Elector) -> AsyncIterator["asyncio.Task[None]"]:
     await asyncio.gather(task, return_exceptions=True)
 
 
+async def win(elector: Elector) -> float:
+    """When it began to lead; TimeoutError instead of waiting for ever."""
+    async with asyncio.timeout(100):
+        await elector.won()
+    return now()
+
+
 class Line:
     """The way to a store: each step takes `takes_s`, or fails while it is cut."""
 
@@ -51,8 +58,7 @@ class Line:
 async def test_a_free_lease_is_taken_at_once_and_kept() -> None:
     elector = an_elector(a_store(), "a")
     async with running(elector):
-        await elector.won()
-        assert now() == 0.0
+        assert await win(elector) == 0.0
         led = []
         for _ in range(100):
             await asyncio.sleep(0.5)
@@ -64,27 +70,27 @@ async def test_a_free_lease_is_taken_at_once_and_kept() -> None:
 async def test_a_clean_stop_hands_over_at_once() -> None:
     store = a_store()
     one, two = an_elector(store, "one"), an_elector(store, "two")
-    async with running(two):
-        async with running(one):
-            await one.won()
+    async with running(one) as leading, running(two):
+        await win(one)
+        await asyncio.sleep(10)
+        leading.cancel()
+        await asyncio.sleep(0)
         assert not one.leading
-        await one.give_up()
         gave_up = now()
-        await two.won()
-        assert now() - gave_up <= 1.0
+        await one.give_up()
+        assert await win(two) - gave_up <= 1.0
 
 
 @in_virtual_time
 async def test_a_dead_leader_is_followed_after_its_lease_ran_out_and_not_before() -> None:
     store = a_store()
     one, two = an_elector(store, "one"), an_elector(store, "two")
-    async with running(two):
-        async with running(one):
-            await one.won()
-            await asyncio.sleep(20)
+    async with running(one) as leading, running(two):
+        await win(one)
+        await asyncio.sleep(20)
+        leading.cancel()
         died = now()
-        await two.won()
-    assert RUNS_OUT_AFTER_S - 2 < now() - died < RUNS_OUT_AFTER_S + 1
+        assert RUNS_OUT_AFTER_S - 2 < await win(two) - died < RUNS_OUT_AFTER_S + 1
 
 
 @in_virtual_time
@@ -92,23 +98,22 @@ async def test_a_leader_cut_off_from_the_store_stops_before_another_begins() -> 
     store, line = a_store(), Line()
     one, two = an_elector(store, "one", line), an_elector(store, "two")
     async with running(one), running(two):
-        await one.won()
+        await win(one)
         await asyncio.sleep(10)
         line.cut = True
         await one.lost()
         stopped = now()
-        await two.won()
+        assert await win(two) - stopped >= RUNS_OUT_AFTER_S - LEADS_FOR_S - 0.01
         assert not one.leading
-    assert now() - stopped >= RUNS_OUT_AFTER_S - LEADS_FOR_S - 0.01
 
 
 @in_virtual_time
 async def test_a_slow_store_does_not_make_leadership_flap() -> None:
     line = Line()
-    line.takes_s = 0.9  # Each way; a call may take 2 s.
     elector = an_elector(a_store(), "a", line)
     async with running(elector):
-        await elector.won()
+        await win(elector)
+        line.takes_s = 0.9  # Each way; a call may take 2 s.
         led = []
         for _ in range(200):
             await asyncio.sleep(0.1)
@@ -135,7 +140,7 @@ async def test_who_was_suspended_past_its_lease_does_not_lead_when_it_comes_back
     stopped_s = 0.0
     elector = Elector(MemoryRecords(store), "lease", "a", lambda: now() + stopped_s)
     async with running(elector):
-        await elector.won()
+        await win(elector)
         stopped_s = LEADS_FOR_S
         assert not elector.leading
 
@@ -145,7 +150,7 @@ async def test_whose_lease_was_taken_stops_at_once() -> None:
     store = a_store()
     elector, thief = an_elector(store, "a"), MemoryRecords(store)
     async with running(elector):
-        await elector.won()
+        await win(elector)
         await thief.write_lease(await thief.lease("lease"), "thief")
         await asyncio.sleep(2)
         assert not elector.leading
@@ -156,7 +161,7 @@ async def test_giving_up_to_a_store_that_is_down_raises_nothing() -> None:
     line = Line()
     elector = an_elector(a_store(), "a", line)
     async with running(elector):
-        await elector.won()
+        await win(elector)
     line.cut = True
     await elector.give_up()
     assert not elector.leading
@@ -167,7 +172,7 @@ async def test_giving_up_to_a_store_that_hangs_does_not_hang() -> None:
     line = Line()
     elector = an_elector(a_store(), "a", line)
     async with running(elector):
-        await elector.won()
+        await win(elector)
     line.takes_s = 1000.0
     began = now()
     await elector.give_up()

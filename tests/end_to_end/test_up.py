@@ -112,3 +112,24 @@ async def test_as_root_a_folder_out_of_reach_is_refused_by_name(tmp_path: Path) 
     with pytest.raises(AssertionError, match="--state"):
         await system.start()
     assert stat.S_IMODE(tmp_path.stat().st_mode) == 0o700
+
+
+async def written(system: System) -> dict[str, int]:
+    """How many row versions each table has ever got."""
+    rows = await system.sql(
+        "SELECT relname, n_tup_ins + n_tup_upd + n_tup_del AS n FROM pg_stat_user_tables"
+        " WHERE relname <> 'leases'"
+    )
+    return {row["relname"]: row["n"] for row in rows}
+
+
+async def test_a_pool_at_rest_writes_nothing_but_its_lease(state: Path) -> None:
+    async with System(state, TICK_INTERVAL_MS="500", PROBE_INTERVAL="1s") as system:
+        assert (await system.claim("one"))[0] == 200
+        await system.until(idle=3, claimed=1)
+        await asyncio.sleep(
+            12
+        )  # Renamed, seen again, and told to the statistics (each 1 s at the most).
+        before = await written(system)
+        await asyncio.sleep(6)  # Twelve ticks.
+        assert await written(system) == before

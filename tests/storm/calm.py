@@ -80,4 +80,5 @@ def _idle(facts: Facts, pool: Key) -> int:
         and i.spec.claim_ref is None
         and i.status.barred is None
     ]
-    return sum(facts.conversation(i.status.service_id or "") is None for i in offered)
+    serving = [facts.serves(i.status.service_id or "") for i in offered]
+    return sum(run is not None and run[1] is None for run in serving)

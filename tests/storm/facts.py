@@ -165,6 +165,7 @@ class Facts:
         )  # Claims that left an instance: uid, instance name.
         self.retired: dict[str, float] = {}  # When, by service id.
         self.services: dict[str, ServiceSeen] = {}
+        self.made_in: dict[str, str] = {}  # By conversation: the run of the agent that made it.
         self.calls: list[Call] = []
         self.ready: dict[str, Ended] = {}  # By claim uid.
         self.counts = {"claims": 0, "binds": 0, "provisions": 0}
@@ -281,6 +282,8 @@ class Facts:
                 self._learn_record(actor, before, after)
             case Did(actor, "serviceCreate", service, name):
                 self.services[service] = ServiceSeen(name, actor, self.now())
+            case Heard(service=service, conversation=str(conversation)):
+                self.made_in[conversation] = (self.serves(service) or ("", None))[0]
             case Heard(service=service, wish=wish, code=None) if wish in self.wishes:
                 self.services[service].heard.append(wish)
                 self.counts["provisions"] += 1
@@ -341,12 +344,13 @@ class Facts:
         instance = self.named(service.name)
         return pool_key(instance) if instance else None
 
-    def conversation(self, service: str) -> str | None:
-        """What the agent of this service serves now; None where it remembers nothing."""
+    def serves(self, service: str) -> tuple[str, str | None] | None:
+        """The run of this service's program, and its conversation; None while nothing runs."""
         for instance in self.world.instances_of(service):
             served = deploys.serving(instance, self.world.now)
-            if served is not None and served[0].process.provisioned:
-                return served[0].process.conversation_id
+            if served is not None:
+                process = served[0].process
+                return f"{served[0].id} {process.boots}", process.conversation_id
         return None
 
 

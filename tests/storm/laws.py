@@ -217,9 +217,10 @@ def _released(facts: Facts, wish: str) -> bool:
 
 
 def _serves(facts: Facts, service: str, conversation: str | None, *names: str) -> Verdict:
-    """An agent that restarted remembers nothing and says nothing."""
-    serves = facts.conversation(service) if facts.alive(service) else None
-    if serves is None:
+    """An agent that restarted since remembers nothing, and may be anybody's."""
+    now = facts.serves(service) if facts.alive(service) else None
+    run, serves = now or ("", None)
+    if serves is None or facts.made_in.get(conversation or "", run) != run:
         return None
     what = f"the agent serves {serves}, the claim names {conversation}"
     return _hold(law_11_one_call_open, serves == conversation, what, *names)

@@ -15,7 +15,7 @@ from tests.storm.processes import StormLoop
 from tests.storm.stage import Stage
 from tests.storm.users import Users
 
-STORM_S = 90.0
+STORM_S = 75.0
 
 
 @dataclass(slots=True)

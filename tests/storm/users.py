@@ -107,7 +107,7 @@ class Users:
             answer = await self._post(ask)
             if answer is not None and answer.status in (200, 400, 409, 500):
                 return answer
-            await asyncio.sleep(self._rng.uniform(0.5, 4.0))
+            await asyncio.sleep(self._rng.uniform(1.0, 6.0))
         return None
 
     async def _post(self, ask: ClaimRequest) -> Answer | None:
