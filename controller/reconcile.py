@@ -295,7 +295,8 @@ class Reconciler:
         orphans, waiting = self._orphans(pool), self._waiting(view)
         (self._urgent.add if waiting else self._urgent.discard)(key_of(pool))
         stall = self._stall(pool, instances)
-        plan = sizing.plan(pool, instances, waiting, orphans, stall, view.now)
+        current = template.template_hash(pool, self._recipe)
+        plan = sizing.plan(pool, instances, waiting, orphans, stall, current, view.now)
         retire = [(i, lifecycle.retiring(i, why, view.now)) for i, why in plan.retire]
         instances = await self._write(instances, retire)
         look = self._environment.sight.latest

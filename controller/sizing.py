@@ -114,6 +114,7 @@ def plan(
     waiting: int,
     orphans: int,
     stall: Stall | None,
+    template_hash: str,
     now: datetime,
 ) -> Plan:
     """Creates fill up to `minIdle` and one more for each claim that waits, within `maxTotal`."""
@@ -124,7 +125,8 @@ def plan(
     wanted = spec.min_idle + waiting
     room = spec.max_total - total(instances) - orphans
     make = 0 if stall else max(0, min(wanted - len(warm), room))
-    return Plan(make, tuple(_unneeded(spec, instances, warm, len(warm) - wanted, now)))
+    stillborn = [(i, "Stillborn") for i in instances if _is_stillborn(i, template_hash)]
+    return Plan(make, (*stillborn, *_unneeded(spec, instances, warm, len(warm) - wanted, now)))
 
 
 def is_free(i: AgentInstance) -> bool:
@@ -174,6 +176,12 @@ def _unneeded(
     failed = [(i, "Failed") for i in instances if is_free(i) and _has_lingered(i, now)]
     spare = sorted(warm, key=lambda i: (i.status.phase is InstancePhase.IDLE, *_newest_first(i)))
     return failed + [(i, "Surplus") for i in spare[: max(surplus, 0)]]
+
+
+def _is_stillborn(i: AgentInstance, template_hash: str) -> bool:
+    """Railway refused to create it, and its template has changed since: there is nothing to keep."""
+    never_was = i.status.phase is InstancePhase.FAILED and i.status.service_id is None
+    return never_was and is_free(i) and i.spec.template_hash != template_hash
 
 
 def _newest_first(i: AgentInstance) -> tuple[int, float]:

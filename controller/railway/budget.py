@@ -101,8 +101,8 @@ class Budget:
             return f"Railway asked us to wait; {_about(self._closed_until - now)} left"
         if self._limit is None or self._left - 1 >= self._kept(Lane.CREATE):
             return None
-        left, resets = max(0, int(self._left)), _about(self._resets_at - now)
-        return f"Railway's hourly budget is nearly spent: {left} of {self._limit} left, resets in {resets}"
+        resets = _about(self._resets_at - now)
+        return f"Railway's hourly budget of {self._limit} is nearly spent: it resets in {resets}"
 
     @property
     def _per_second(self) -> float:

@@ -144,14 +144,14 @@ def test_a_bound_claim_is_left_to_its_hand_over() -> None:
 def test_a_pool_is_filled_up_to_its_wishes_and_never_over_its_most(
     instances: list[AgentInstance], waiting: int, orphans: int, make: int
 ) -> None:
-    assert plan(a_pool(), instances, waiting, orphans, None, NOW).make == make
+    assert plan(a_pool(), instances, waiting, orphans, None, "hash", NOW).make == make
 
 
 @pytest.mark.parametrize(
     ("pool", "stall"), [(a_pool(paused=True), None), (a_pool(), STALL)], ids=["paused", "stalled"]
 )
 def test_nothing_is_made(pool: AgentPool, stall: Stall | None) -> None:
-    assert plan(pool, [], 5, 0, stall, NOW).make == 0
+    assert plan(pool, [], 5, 0, stall, "hash", NOW).make == 0
 
 
 def test_as_many_failures_of_one_template_as_should_be_idle_stop_creation() -> None:
@@ -178,13 +178,22 @@ def test_one_failure_is_enough_where_nobody_should_be_idle() -> None:
 
 def let_go(instances: list[AgentInstance], **pool: Any) -> list[tuple[int, str]]:
     made = a_pool(**({"min_idle": 1, "reclaim_policy": ReclaimPolicy.DELETE} | pool))
-    retire = plan(made, instances, 0, 0, None, NOW).retire
+    retire = plan(made, instances, 0, 0, None, "hash", NOW).retire
     return [(i.metadata.seq, why) for i, why in retire]
 
 
 def test_surplus_goes_the_unready_first_then_the_newest() -> None:
     starting = some(1, STARTING, seq=9)
     assert let_go(some(3, IDLE) + starting) == [(9, "Surplus"), (3, "Surplus"), (2, "Surplus")]
+
+
+def test_one_that_railway_refused_to_create_goes_once_its_template_has_changed() -> None:
+    refused, other = some(1, FAILED, seq=1), some(1, FAILED, seq=2, service_id="s2")
+    retained = a_pool(reclaim_policy=ReclaimPolicy.RETAIN)
+    assert plan(retained, refused + other, 0, 0, None, "hash", NOW).retire == ()
+    assert plan(retained, refused + other, 0, 0, None, "mended", NOW).retire == (
+        (refused[0], "Stillborn"),
+    )
 
 
 def test_a_failed_instance_is_kept_for_a_while_to_be_looked_at() -> None:
