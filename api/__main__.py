@@ -13,13 +13,19 @@ from api.settings import EXIT_SETTING, ApiSettings, Reader, SettingError, load_e
 from api.sidecar import serve
 
 
+def run() -> None:
+    """Until it is told to stop; on uvloop, which took a quarter off a claim's cost where it was measured.
+    Raises SettingError."""
+    settings = ApiSettings.read(Reader(load_environment(os.environ, Path.cwd())))
+    logs.hide(settings.api_key, urlsplit(settings.database_url).password)
+    logs.configure(settings.log_format, settings.log_level, "api")
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(serve(settings))
+
+
 def main() -> int:
     try:
-        settings = ApiSettings.read(Reader(load_environment(os.environ, Path.cwd())))
-        logs.hide(settings.api_key, urlsplit(settings.database_url).password)
-        logs.configure(settings.log_format, settings.log_level, "api")
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(serve(settings))
+        run()
     except SettingError as error:
         print(error, file=sys.stderr)  # noqa: T201
         return EXIT_SETTING

@@ -80,7 +80,7 @@ class Document:
 
     def line_of(self, path: Path, text: str) -> str:
         known = next(p for n in range(len(path) + 1) if (p := self._upper(path, n)) in self.lines)
-        name = _dotted(path)
+        name = dotted(path)
         return f"{self.where}, line {self.lines[known]}: {f'{name}: ' if name else ''}{text}"
 
     def _upper(self, path: Path, levels: int) -> Path:
@@ -117,7 +117,7 @@ class _Plain:
             if key == "<<" and key_node.style is None:
                 merged = self._merge(value_node, path) | merged
             elif key in own:
-                raise self._refuse(key_node, f"{_dotted((*path, key))}: stands there twice")
+                raise self._refuse(key_node, f"{dotted((*path, key))}: stands there twice")
             else:
                 self.lines[(*path, key)] = key_node.start_mark.line + 1
                 own[key] = self.of(value_node, (*path, key))
@@ -217,17 +217,19 @@ def _declared(document: Document, namespace: str) -> Declared:
         found = error.errors(include_url=False, include_context=False)
     except UnicodeEncodeError:
         raise document.problem((), "contains half of a surrogate pair") from None
-    raise ManifestError([document.line_of(_path(e), _rule(e, kind)) for e in found])
+    raise ManifestError([document.line_of(_path(e), rule(e, kind)) for e in found])
 
 
 def _kind(document: Document, data: dict[str, Any]) -> type[AgentPool] | type[AgentClaim]:
     if data.get("apiVersion") != API_VERSION:
-        raise document.problem(("apiVersion",), f"must be {API_VERSION}")
+        shown = _shown((), data.get("apiVersion"))
+        raise document.problem(("apiVersion",), f"{shown}must be {API_VERSION}")
     if data.get("kind") == "AgentInstance":
         raise document.problem(("kind",), "instances are written by the controller only")
     kind = _KINDS.get(str(data.get("kind")))
     if kind is None:
-        raise document.problem(("kind",), f"must be one of {', '.join(_KINDS)}")
+        shown = _shown((), data.get("kind"))
+        raise document.problem(("kind",), f"{shown}must be one of {', '.join(_KINDS)}")
     return kind
 
 
@@ -235,7 +237,7 @@ def _path(error: ErrorDetails) -> Path:
     return tuple(error["loc"])
 
 
-def _rule(error: ErrorDetails, kind: type[BaseModel]) -> str:
+def rule(error: ErrorDetails, kind: type[BaseModel]) -> str:
     """One line: the value where it may be shown, and the rule in our own words where they are better."""
     path, said = _path(error), error["msg"].removeprefix("Value error, ")
     match error["type"]:
@@ -263,6 +265,6 @@ def _fields(model: type[BaseModel]) -> set[str]:
     return set(re.findall(r'"([A-Za-z]+)": \{', schema))
 
 
-def _dotted(path: Path) -> str:
+def dotted(path: Path) -> str:
     """`spec.template.env[0].value`"""
     return "".join(f"[{p}]" if isinstance(p, int) else f".{p}" for p in path).lstrip(".")

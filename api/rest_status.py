@@ -36,7 +36,7 @@ def shown_as(instance: AgentInstance) -> str:
         return "retiring"
     if instance.spec.claim_ref is not None:
         return "claimed"
-    if phase is InstancePhase.IDLE and instance.status.barred:
+    if instance.status.barred:
         return "failed"
     return phase.value.lower()
 

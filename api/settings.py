@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Literal, Self, TypeVar, get_args
-from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+from urllib.parse import parse_qs, urlsplit
 
 from pydantic import TypeAdapter
 
@@ -56,9 +56,7 @@ SETTINGS: tuple[Setting, ...] = (
     Setting(
         "RAILWAY_API_TOKEN", None, ("controller",), "Railway token; `up` simulates without", True
     ),
-    Setting(
-        "RAILWAY_PROJECT_ID", None, ("controller",), "Railway project (a project token knows it)"
-    ),
+    Setting("RAILWAY_PROJECT_ID", None, ("controller",), "Railway project, needed with a token"),
     Setting("RAILWAY_ENVIRONMENT_ID", None, ("controller",), "Railway environment, likewise"),
     Setting(
         "RAILWAY_ENDPOINT",
@@ -258,14 +256,13 @@ def _seconds(text: str) -> float:
 
 
 def _database_url(text: str) -> str:
-    """As asyncpg takes it: it has no channel binding, which Neon's own links ask for (`channel_binding=`)."""
     url = urlsplit(text)
-    query = dict(parse_qsl(url.query, keep_blank_values=True))
     _ = url.port  # Raises ValueError where it is no number.
-    if url.scheme not in ("postgres", "postgresql") or not (url.hostname or query.get("host")):
+    if url.scheme not in ("postgres", "postgresql") or not (
+        url.hostname or "host" in parse_qs(url.query)
+    ):
         raise ValueError
-    query.pop("channel_binding", None)
-    return urlunsplit(url._replace(query=urlencode(query)))
+    return text
 
 
 # ---------------------------------------------------------------- the sidecar's

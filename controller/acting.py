@@ -187,8 +187,10 @@ class Actor:
         if name == instance.spec.service_name:
             self._unnameable.add(instance.metadata.name)
             return
+        extra = {"instance": instance.metadata.name, "claim": ref.name}
         try:
             await self._environment.rename(instance, name)
+            log.info("railway: renamed to %s", name, extra=extra)
         except (RateLimited, NotReady):
             raise
         except RailwayError:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from api.batching import Batcher
+from api.conditions import condition
 from api.records import Outcome, Records, RecordsError
 from api.types import AgentClaim, AgentInstance, ClaimPhase
 from controller.agents import Agents, Heard, Letter, Reply
@@ -25,6 +26,8 @@ from controller.handover import (
 from controller.storetime import StoreTime
 
 log = logging.getLogger(__name__)
+
+NOT_HEARD = (Heard.UNREACHED, Heard.WRONG_KEY)  # Many in a row: our network, or our secret.
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,11 +139,18 @@ class Deliveries:
                 reply = Reply(Heard.SILENT, detail="no answer in time")
         extra = {"claim": claim.metadata.name, "instance": instance.metadata.name}
         log.info("told the agent: %s %s", reply.heard, reply.detail, extra=extra)
-        self.unreached = self.unreached + 1 if reply.heard is Heard.UNREACHED else 0
+        self.unreached = self.unreached + 1 if reply.heard in NOT_HEARD else 0
         return talk.heard(reply, self._clock())
 
     def _end(self, written: AgentClaim | None, instance: AgentInstance) -> None:
         if written is not None:
             self.ended[written.status.phase] += 1
             extra = {"claim": written.metadata.name, "instance": instance.metadata.name}
-            log.info("claim is %s", written.status.phase, extra=extra)
+            log.info("claim is %s%s", written.status.phase, reason_of(written), extra=extra)
+
+
+def reason_of(claim: AgentClaim) -> str:
+    """For the log: why the claim was let go, or failed."""
+    kinds = {ClaimPhase.PENDING: "Bound", ClaimPhase.FAILED: "Ready"}
+    said = condition(claim.status.conditions, kinds.get(claim.status.phase, ""))
+    return f": {said.reason}" if said else ""

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -58,9 +59,12 @@ class Environment:
         self._budget = budget or Budget()
         self._wrote: dict[str, datetime] = {}
         self._doubts: dict[str, datetime] = {}
+        self._deletes: dict[str, datetime] = {}
         self._owners: dict[tuple[str, bool], str | None] = {}
         self._unknown: tuple[Service, ...] = ()
-        self.sight = Sight(wrote=self._wrote, doubts=self._doubts, scheme=scheme)
+        self.sight = Sight(
+            wrote=self._wrote, doubts=self._doubts, deletes=self._deletes, scheme=scheme
+        )
         self._full, self._full_until = (
             "",
             0.0,
@@ -91,7 +95,7 @@ class Environment:
         self.weather = self._seen_weather()
         latest = Look(at, found.services)
         self.sight = replace(self.sight, latest=latest, before=self.sight.latest)
-        for stamps in (self._wrote, self._doubts):
+        for stamps in (self._wrote, self._doubts, self._deletes):
             for name in [n for n, then in stamps.items() if at - then > FORGET_WRITES_AFTER]:
                 del stamps[name]
 
@@ -109,6 +113,9 @@ class Environment:
                 owner = await self._railway.owner_of(service.id)
                 self._told()
                 self._owners[service.id, service.has_source] = owner
+                if owner and owner.startswith(f"{self._owner_id}/"):
+                    said = "no record explains the service %s (%s): left alone, and counted"
+                    log.warning(said, service.name, service.id, extra={"owner": owner})
         except RailwayError as error:  # Until it is read it counts by its name; looks go on.
             log.info("owners are read later: %s", error)
 
@@ -116,6 +123,12 @@ class Environment:
         """Services with our owner's mark for this pool and no record; and, until their owner is
         read, those that bear its prefix: better one too few than one too many."""
         return [s for s in self._unknown if self._belongs(s, pool, prefix)]
+
+    def orphan_counts(self) -> Counter[str]:
+        """By `namespace/pool`, also where there is no such pool: services with our mark, no record."""
+        owners = (self._owners.get((s.id, s.has_source)) for s in self._unknown)
+        ours = (o.partition("/") for o in owners if o)
+        return Counter(pool for owner_id, _, pool in ours if owner_id == self._owner_id)
 
     def _belongs(self, service: Service, pool: Key, prefix: str) -> bool:
         read = (service.id, service.has_source) in self._owners
@@ -199,6 +212,7 @@ class Environment:
             case Verb.DEPLOY:
                 await railway.deploy(service_id)
             case Verb.DELETE:
+                self._deletes[instance.metadata.name] = self._time.now()
                 await railway.delete(service_id)
         return {}
 

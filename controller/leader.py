@@ -31,6 +31,9 @@ class Elector:
         self._seen: tuple[int, float] | None = None  # Version, and when we first saw it.
         self._held: Lease | None = None
         self._changed = asyncio.Event()
+        self.trouble: str | None = (
+            "not looked at yet"  # Why the records cannot be asked, for /readyz.
+        )
 
     @property
     def leading(self) -> bool:
@@ -54,7 +57,10 @@ class Elector:
                 try:
                     async with asyncio.timeout(CALL_TIMEOUT_S):
                         await self._once()
+                    self.trouble = None
                 except (RecordsError, TimeoutError) as error:
+                    if not isinstance(error, Conflict):
+                        self.trouble = "the records cannot be reached"
                     self._held = None
                     log.debug("lease %s: %s", self._name, type(error).__name__)
                 every_s = RENEW_EVERY_S if self._held else RENEW_EVERY_S / 3

@@ -177,9 +177,11 @@ def _judged(
         return failed(status, f"Deployment{deployment.status.title()}", now)
     if probe is not None and probe.status.reached:
         return _answered(status, probe.status, now, course)
-    unheard = probe is not None and probe.misses >= MISSES_BEFORE_UNREADY
-    if status.phase is InstancePhase.IDLE and unheard:
-        return _turned(status, STARTING, "Ready", False, "NoAnswer", now)
+    if status.phase is InstancePhase.IDLE and probe is not None:
+        if probe.status.wrong_key:  # Its own word, so no doubt: a claim would only use it up.
+            return _turned(status, STARTING, "Ready", False, "WrongKey", now)
+        if probe.misses >= MISSES_BEFORE_UNREADY:
+            return _turned(status, STARTING, "Ready", False, "NoAnswer", now)
     return _in_time(status, now, course)
 
 
@@ -282,7 +284,7 @@ def _deletion(instance: AgentInstance, sight: Sight) -> Verb | None:
     """Once known to exist; again only when a look well after our delete still shows it."""
     if instance.status.service_id is None:
         return None
-    if not sight.wrote_to(instance):
+    if not sight.deleted(instance):
         return Verb.DELETE
     still_there = sight.shows_writes(instance) and sight.service(instance) is not None
     return Verb.DELETE if still_there else None

@@ -43,6 +43,18 @@ class ControllerMetrics(Collector):
             "Claims being handed over",
             value=float(len(term.deliveries)),
         )
+        orphans = GaugeMetricFamily(
+            "agent_pool_orphans", "Services with our mark and no record", labels=("pool",)
+        )
+        for pool, count in term.environment.orphan_counts().items():
+            orphans.add_metric([pool], float(count))
+        yield orphans
+        reachable = term.environment.weather.reachable
+        yield GaugeMetricFamily(
+            "agent_pool_railway_reachable",
+            "1 while looks at Railway succeed",
+            value=float(reachable is True),
+        )
         requests = CounterMetricFamily("agent_pool_railway_requests", "Requests sent to Railway")
         requests.add_metric([], float(term.environment.requests))
         yield requests

@@ -30,7 +30,7 @@ from api.types import (
 )
 from controller import handover, lifecycle, sizing, template
 from controller.acting import Actor
-from controller.delivery import Deliveries, Promise
+from controller.delivery import Deliveries, Promise, reason_of
 from controller.environment import Environment
 from controller.fitness import unfit
 from controller.halfbinds import mend
@@ -139,10 +139,16 @@ class Reconciler:
         return 0.0 if more else None  # Where nobody is idle, an instance that becomes so rings.
 
     async def _refuse(self, claims: Sequence[AgentClaim]) -> None:
-        now, why = self._time.now(), "no agent is idle"
-        ends = [Outcome(c, sizing.failed_claim(c, "NoneIdle", why, now)) for c in claims]
-        if ends:
-            await self._records.settle(ends)
+        now, said = self._time.now(), "no agent is idle"
+        await self._fail(
+            [Outcome(c, sizing.failed_claim(c, "NoneIdle", said, now)) for c in claims]
+        )
+
+    async def _fail(self, ends: Sequence[Outcome]) -> None:
+        for claim in await self._records.settle(ends) if ends else ():
+            if claim is not None:
+                extra = {"claim": claim.metadata.name}
+                log.info("claim is %s%s", claim.status.phase, reason_of(claim), extra=extra)
 
     def _promise(
         self,
@@ -191,8 +197,7 @@ class Reconciler:
         there = {i.metadata.name: i for i in view.instances}
         late = [(c, sizing.timed_out(c, view.pool, view.now)) for c in view.claims]
         ends = [Outcome(c, status) for c, status in late if status is not None]
-        if ends:
-            await self._records.settle(ends)
+        await self._fail(ends)
         for claim in view.claims:
             if claim.status.phase is ClaimPhase.BOUND:
                 await self._see_to_bound(claim, there, view.pool)
@@ -254,7 +259,8 @@ class Reconciler:
 
     async def _let_go(self, instance: AgentInstance, view: View) -> str | None:
         """Why this claimed service is to be deleted, confirmed by a live read of its claim."""
-        policy = view.pool.spec.reclaim_policy if view.pool else None
+        spec = view.pool.spec if view.pool else None
+        policy = spec.reclaim_policy if spec and not spec.paused else None
         fate = view.fates.get(instance.metadata.name)
         if lifecycle.should_retire(instance, fate, policy) is None:
             return None
@@ -280,8 +286,11 @@ class Reconciler:
         ready = condition(after.status.conditions, "Ready")
         reason = ready.reason if ready else str(after.status.phase)
         extra = {"instance": after.metadata.name, "pool": after.spec.pool_ref.name}
-        log.info("instance is %s: %s", after.status.phase, reason, extra=extra)
-        bad = after.status.phase is InstancePhase.FAILED
+        if after.spec.claim_ref is not None:
+            extra["claim"] = after.spec.claim_ref.name
+        bad = after.status.phase is InstancePhase.FAILED or reason == "WrongKey"
+        level = logging.WARNING if bad else logging.INFO
+        log.log(level, "instance is %s: %s", after.status.phase, reason, extra=extra)
         self._news.tell(after, reason, f"is {after.status.phase}", "Warning" if bad else "Normal")
         if after.status.phase is InstancePhase.IDLE:
             self._wishes.bind(pool_key(after))

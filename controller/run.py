@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 
 from api.ops import serve_ops
-from api.records import Installation, Records
+from api.records import Installation, Records, RecordsError
 from api.records.postgres import PostgresRecords
 from api.settings import SettingError
 from api.types import RailwayRef
@@ -38,7 +38,7 @@ async def run(settings: ControllerSettings) -> None:
         where.environment_id,
         clock=lambda: datetime.now(UTC),
     )
-    records = await PostgresRecords.connect(settings.database_url)
+    records = await _connected(settings.database_url)
     agents = HttpAgents(
         schemes=frozenset({settings.agent_scheme}), provision_timeout_s=settings.handover_timeout_s
     )
@@ -58,12 +58,15 @@ async def _serve(controller: Controller, settings: ControllerSettings) -> None:
         ops = await serve_ops(
             settings.host,
             settings.ops_port,
-            ready=lambda: None,
+            ready=lambda: controller.elector.trouble,
             registry=registry_of(controller),
             version=version("agent-pool"),
         )
     except OSError:
-        raise SettingError("CONTROLLER_OPS_PORT", f"{settings.ops_port} is taken") from None
+        problem = f"cannot listen on {settings.host}:{settings.ops_port}"
+        raise SettingError(
+            "CONTROLLER_OPS_PORT", f"{problem}; is it taken? Choose another."
+        ) from None
     running = asyncio.create_task(controller.run())
     for signum in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(signum, running.cancel)
@@ -74,6 +77,13 @@ async def _serve(controller: Controller, settings: ControllerSettings) -> None:
         log.info("the controller stops")
     finally:
         await ops.cleanup()
+
+
+async def _connected(database_url: str) -> PostgresRecords:
+    try:
+        return await PostgresRecords.connect(database_url)
+    except RecordsError as error:
+        raise SettingError("DATABASE_URL", str(error)) from None
 
 
 def _where(settings: ControllerSettings) -> RailwayRef:
@@ -101,7 +111,8 @@ async def _refuse_another_railway(records: Records, railway: Railway, where: Rai
             ("RAILWAY_ENVIRONMENT_ID", where.environment_id, there.environment_id),
         ):
             if ours != theirs:
-                raise SettingError(name, f"is {ours}, but the records' instances live in {theirs}")
+                problem = f"is {ours}, but the records' instances live in {theirs}"
+                raise SettingError(name, f"{problem}; set it back, or choose another DATABASE_URL")
     try:
         await railway.probe()
     except NotAuthorized as error:

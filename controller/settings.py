@@ -17,6 +17,7 @@ from api.settings import (
     SettingError,
 )
 from api.types import DEFAULT_NAMESPACE, PoolSpec, RepoSource, Source
+from controller.template import AUTH_VARIABLES
 
 RAILWAY_ENDPOINT = BY_NAME["RAILWAY_ENDPOINT"].default or ""
 INSTANCE_SECRET_MIN_BYTES = 32
@@ -70,7 +71,7 @@ class ControllerSettings:
             source_image=reader.text("RAILWAY_SOURCE_IMAGE"),
             min_idle=reader.integer_or_none("POOL_MIN_IDLE", 0, POOL_MAX),
             max_total=reader.integer_or_none("POOL_MAX_TOTAL", 0, POOL_MAX),
-            auth_choice=reader.required("POOL_AUTH_CHOICE"),
+            auth_choice=reader.choice("POOL_AUTH_CHOICE", tuple(AUTH_VARIABLES)),
             instance_variables=_instance_variables(reader, environ),
             instance_secret=_secret(reader.text("POOL_INSTANCE_SECRET"), "POOL_INSTANCE_SECRET"),
             instance_secrets_old=_old_secrets(reader.text("POOL_INSTANCE_SECRET_OLD")),

@@ -48,6 +48,7 @@ class Sight:
     before: Look | None = None
     wrote: Mapping[str, datetime] = field(default_factory=dict)  # Last write, by instance name.
     doubts: Mapping[str, datetime] = field(default_factory=dict)  # Last write without an answer.
+    deletes: Mapping[str, datetime] = field(default_factory=dict)  # Last delete that was sent.
     scheme: str = "https"  # How agents are called; only a simulator's are http.
 
     def service(self, instance: AgentInstance) -> Service | None:
@@ -56,8 +57,9 @@ class Sight:
     def url(self, host: str) -> str:
         return f"{self.scheme}://{host}"
 
-    def wrote_to(self, instance: AgentInstance) -> bool:
-        return instance.metadata.name in self.wrote
+    def deleted(self, instance: AgentInstance) -> bool:
+        """Whether this process has asked for its deletion."""
+        return instance.metadata.name in self.deletes
 
     def shows_writes(self, instance: AgentInstance) -> bool:
         """Whether the newest look began so late that it shows everything we did to this service."""

@@ -228,7 +228,7 @@ def pool_status(
             "provisioning": phases.count(InstancePhase.PROVISIONING),
             "idle": idle,
             "claimed": sum(_is_claimed(i) for i in instances),
-            "failed": phases.count(InstancePhase.FAILED),
+            "failed": sum(_is_spent(i) for i in instances),
             "total": in_all,
             "waiting": waiting,
             "outdated": sum(
@@ -257,6 +257,13 @@ def _conditions(pool: AgentPool, facts: Facts, now: datetime) -> tuple[Condition
         )
         conditions = with_condition(conditions, new)
     return conditions
+
+
+def _is_spent(i: AgentInstance) -> bool:
+    """Unclaimed, and of no use to anybody: it failed, or serves a stranger."""
+    over = i.status.phase in (InstancePhase.RETIRING, InstancePhase.GONE)
+    bad = i.status.phase is InstancePhase.FAILED or i.status.barred is not None
+    return i.spec.claim_ref is None and bad and not over
 
 
 def _is_claimed(i: AgentInstance) -> bool:

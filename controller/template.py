@@ -36,7 +36,7 @@ class Recipe:
     owner_id: str
     secrets: tuple[bytes, ...] = field(repr=False)  # Instance secrets, the current one first.
     instance_variables: Mapping[str, str] = field(repr=False)  # Each `INSTANCE_<NAME>`, as set.
-    auth_choice: str = "apiKey"
+    auth_choice: str = "apiKey"  # One of AUTH_VARIABLES.
 
     @property
     def secret(self) -> bytes:
@@ -107,9 +107,7 @@ def lacking(pool: AgentPool, recipe: Recipe) -> str | None:
     for env in pool.spec.template.env:
         if _value(env, recipe) is None:
             return _names_missing(env)
-    needed = AUTH_VARIABLES.get(recipe.auth_choice)
-    if needed is None:
-        return f"POOL_AUTH_CHOICE is none of {', '.join(AUTH_VARIABLES)}"
+    needed = AUTH_VARIABLES[recipe.auth_choice]
     if not variables(pool, "", recipe).get(needed):
         return f"{needed} is empty: set INSTANCE_{needed}, or name it in template.env"
     return None

@@ -133,13 +133,6 @@ def test_durations_are_seconds_or_written_out() -> None:
     assert controller(TICK_INTERVAL_MS="1500").tick_interval_s == 1.5
 
 
-def test_the_channel_binding_of_a_neon_link_is_left_out() -> None:
-    link = "postgresql://u:p@host.neon.tech/db?sslmode=require&channel_binding=require"
-    assert (
-        api(DATABASE_URL=link).database_url == "postgresql://u:p@host.neon.tech/db?sslmode=require"
-    )
-
-
 def test_plain_http_is_for_a_simulator_on_this_machine() -> None:
     settings = controller(RAILWAY_ENDPOINT="http://127.0.0.1:9103/graphql/v2", AGENT_SCHEME="http")
     assert settings.agent_scheme == "http"

@@ -26,7 +26,9 @@ AGAIN_S = (0.1, 5.0)  # A listener's back-off: from, doubling, up to.
 RULE = "AP422"  # SQLSTATE of our own rules (migrations).
 _BELLS = {"pool", "claim", "instance", "look", "looked"}
 # libpq knows these, asyncpg would send them to the server as settings, which refuses them.
-_LIBPQ_ONLY = {"channel_binding", "connect_timeout", "gssencmode", "sslcompression"}
+_LIBPQ_ONLY = {"channel_binding", "connect_timeout", "gssencmode", "sslcompression", "sslsni"} | {
+    f"keepalives{part}" for part in ("", "_idle", "_interval", "_count")
+}
 
 # Everything asyncpg, the network and the encoding of a value may raise.
 Failure = (
@@ -96,6 +98,13 @@ def unconnected(error: BaseException) -> RecordsError:
         return Invalid(
             "the database URL leads to a pooler, where LISTEN is not heard: use the direct one"
         )
+    match error:
+        case asyncpg.InvalidAuthorizationSpecificationError():
+            return Unavailable("the database refuses that user or password")
+        case asyncpg.InvalidCatalogNameError():
+            return Unavailable("the database's server has no database of that name")
+        case OSError():  # A time-out, too.
+            return Unavailable("the database's server cannot be reached")
     return named(error)
 
 

@@ -13,6 +13,7 @@ import qrcode
 from pydantic import ValidationError
 
 from api.conditions import condition
+from api.manifests import dotted, rule
 from api.records import Records
 from api.scalars import parse_duration
 from api.types import AgentClaim, ClaimPhase, key_of
@@ -62,8 +63,9 @@ def a_claim(arguments: argparse.Namespace, namespace: str) -> AgentClaim:
     try:
         return AgentClaim.model_validate(data, strict=False)
     except ValidationError as error:
-        problem = error.errors()[0]
-        raise Exit(exits.USAGE, f"{problem['loc'][-1]}: {problem['msg']}") from None
+        problem = error.errors(include_url=False, include_context=False)[0]
+        where = dotted(tuple(problem["loc"]))
+        raise Exit(exits.USAGE, f"{where}: {rule(problem, AgentClaim)}") from None
 
 
 async def ended(records: Records, claim: AgentClaim, wait_s: float) -> AgentClaim:
@@ -128,11 +130,15 @@ def _show_to_a_person(claim: AgentClaim, *, with_qr: bool) -> None:
 
 
 def _instructions(arguments: argparse.Namespace) -> str:
-    if arguments.instructions_file is None:
+    source = arguments.instructions_file
+    if source is None:
         return str(arguments.instructions)
-    if arguments.instructions_file == "-":
-        return sys.stdin.read()
-    return Path(arguments.instructions_file).read_text(encoding="utf-8")
+    try:
+        if source == "-":
+            return sys.stdin.buffer.read().decode()
+        return Path(source).read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        raise Exit(exits.USAGE, "--instructions-file: is not UTF-8 text") from None
 
 
 def _name_for(agent_id: str) -> str:

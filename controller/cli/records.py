@@ -57,9 +57,9 @@ def _read(names: Sequence[str], namespace: str) -> list[Declared]:
     """All manifests of files, folders and standard input; every problem of all of them at once."""
     declared: list[Declared] = []
     problems: list[str] = []
-    for source, text in _texts(names):
+    for source, data in _files(names):
         try:
-            declared += parse(text, source, namespace)
+            declared += parse(_utf8(data, source), source, namespace)
         except ManifestError as error:
             problems += error.problems
     if problems:
@@ -67,22 +67,26 @@ def _read(names: Sequence[str], namespace: str) -> list[Declared]:
     return declared
 
 
-def _texts(names: Sequence[str]) -> list[tuple[str, str]]:
-    found: list[tuple[str, str]] = []
+def _files(names: Sequence[str]) -> list[tuple[str, bytes]]:
+    found: list[tuple[str, bytes]] = []
     for name in names:
         if name == "-":
-            found.append(("standard input", sys.stdin.read()))
+            found.append(("standard input", sys.stdin.buffer.read()))
             continue
         path = Path(name)
         files = sorted(path.iterdir()) if path.is_dir() else [path]
         wanted = [f for f in files if f == path or f.suffix in (".yaml", ".yml", ".json")]
         if not wanted:
             raise Exit(exits.USAGE, f"{name}: holds no .yaml, .yml or .json")
-        try:
-            found += [(str(file), file.read_text(encoding="utf-8")) for file in wanted]
-        except UnicodeDecodeError:
-            raise ManifestError([f"{name}: is not UTF-8"]) from None
+        found += [(str(file), file.read_bytes()) for file in wanted]
     return found
+
+
+def _utf8(data: bytes, source: str) -> str:
+    try:
+        return data.decode()
+    except UnicodeDecodeError:
+        raise ManifestError([f"{source}: is not UTF-8"]) from None
 
 
 # ---------------------------------------------------------------- get
@@ -134,7 +138,10 @@ def _one(records: Records, kind: str) -> Callable[[Key], Coroutine[Any, Any, Kin
 
 async def _all(records: Records, kind: str, namespace: str) -> Sequence[Kind]:
     if kind == "claims":
-        return await records.list_claims(namespace, SHOWN_CLAIMS)
+        newest = await records.list_claims(namespace, SHOWN_CLAIMS + 1)
+        if len(newest) > SHOWN_CLAIMS:
+            print(f"agent-pool: only the newest {SHOWN_CLAIMS} claims are shown", file=sys.stderr)
+        return newest[:SHOWN_CLAIMS]
     found: Sequence[Kind] = await records.pools() if kind == "pools" else await records.instances()
     return [record for record in found if record.metadata.namespace == namespace]
 
@@ -189,7 +196,7 @@ async def _status(arguments: argparse.Namespace) -> int:
         case "yaml":
             print(yaml.safe_dump(said, sort_keys=False), end="")
         case "name":
-            print("\n".join(full_name(pool) for pool in pools))
+            print("".join(f"{full_name(pool)}\n" for pool in pools), end="")
         case _:
             rows = [[name, str(value)] for name, value in (here or {}).items()]
             print(lined_up(rows) if rows else f"nothing runs in {folder.folder}")

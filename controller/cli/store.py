@@ -27,8 +27,9 @@ def database_url(arguments: argparse.Namespace) -> str:
     flag = arguments.database_url
     if is_named(arguments):
         return Reader({"DATABASE_URL": flag} if flag else environ).database_url()
-    running = StateFolder(Path(arguments.state)).read_running()
-    if running is None:
+    folder = StateFolder(Path(arguments.state))
+    running = folder.read_running()
+    if running is None or folder.holder() is None:  # One left by a kill -9 leads nowhere.
         problem = f"is not set, and nothing runs in {arguments.state}"
         raise SettingError(
             "DATABASE_URL", f"{problem}; set it, give --state, or start `agent-pool up`"
@@ -37,7 +38,8 @@ def database_url(arguments: argparse.Namespace) -> str:
 
 
 def namespace(arguments: argparse.Namespace) -> str:
-    return arguments.namespace or Reader(environment()).namespace()
+    flag = arguments.namespace
+    return Reader({"POOL_NAMESPACE": flag} if flag else environment()).namespace()
 
 
 @asynccontextmanager

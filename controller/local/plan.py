@@ -11,6 +11,7 @@ from controller.settings import ControllerSettings
 
 SEED_REPO = "xmtplabs/convos-agent-railway-template"
 PLACEHOLDER_KEY = "simulated-agents-need-no-key"
+_SOURCE = ("REPO", "BRANCH", "IMAGE")
 _UNKNOWN_YET = {"DATABASE_URL": "postgresql://127.0.0.1/", "RAILWAY_API_TOKEN": "unknown yet"}
 
 
@@ -49,8 +50,8 @@ def make_plan(environ: Mapping[str, str], state: StateFolder, simulator: str = "
     if not filled.get("POOL_API_KEY", "").strip():
         filled["POOL_API_KEY"] = state.api_key()
     if simulated:
+        notes = [*_not_used(filled), *_fill_in_a_pool(filled)]
         filled.update(RAILWAY_ENDPOINT="", AGENT_SCHEME="")
-        notes = _fill_in_a_pool(filled)
     known = {**_UNKNOWN_YET, **{k: v for k, v in filled.items() if v.strip()}}
     reader = Reader(known)
     return Plan(
@@ -67,12 +68,18 @@ def make_plan(environ: Mapping[str, str], state: StateFolder, simulator: str = "
     )
 
 
+def _not_used(environ: Mapping[str, str]) -> list[str]:
+    """What somebody set who meant the real Railway."""
+    return [
+        f"RAILWAY_API_TOKEN is not set: Railway is simulated, and {name} is not used"
+        for name in ("RAILWAY_ENDPOINT", "RAILWAY_PROJECT_ID", "RAILWAY_ENVIRONMENT_ID")
+        if environ.get(name, "").strip()
+    ]
+
+
 def _fill_in_a_pool(environ: dict[str, str]) -> list[str]:
     """Simulated, with no pool declared: the seed's, so that there is one to claim from."""
-    if (
-        environ.get("RAILWAY_SOURCE_REPO", "").strip()
-        or environ.get("RAILWAY_SOURCE_IMAGE", "").strip()
-    ):
+    if any(environ.get(f"RAILWAY_SOURCE_{part}", "").strip() for part in _SOURCE):
         return []
     environ["RAILWAY_SOURCE_REPO"] = SEED_REPO
     notes = [f"RAILWAY_SOURCE_REPO is not set: the pool `default` simulates {SEED_REPO}"]
@@ -107,10 +114,11 @@ def taken_port(plan: Plan) -> SettingError | None:
     """The first of them that somebody else has."""
     for name, host, port in ports_wanted(plan):
         if problem := port_problem(host, port):
-            what = "HOST or " if "cannot listen" in problem else ""
-            return SettingError(
-                name, f"{problem}; set {what}{name} to another one, or stop who has it"
-            )
+            if "is taken" in problem:
+                return SettingError(
+                    name, f"{problem}; set {name} to another one, or stop who has it"
+                )
+            return SettingError("HOST", f"{problem}; set it or {name} to another one")
     return None
 
 

@@ -143,7 +143,7 @@ def port_problem(host: str, port: int) -> str | None:
         except OSError as error:
             if error.errno == errno.EADDRINUSE:
                 return f"port {port} is taken on {host}"
-            return f"cannot listen on {host} port {port} ({os.strerror(error.errno or 0)})"
+            return f"cannot listen on {host} port {port} ({error.strerror})"
     return None
 
 

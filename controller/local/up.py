@@ -12,8 +12,9 @@ from importlib.metadata import version
 from typing import Any
 
 import aiohttp
-import asyncpg
 
+from api.records import RecordsError
+from api.records.connection import connect
 from api.records.migrate import migrate
 from api.settings import SettingError
 from controller.local.filling import watch_it_fill
@@ -24,7 +25,6 @@ from controller.local.state import Running
 from controller.local.supervisor import Program, Supervisor, bound_logs
 
 PORTS_PATIENCE_S = 10.0  # What a kill -9 left behind ends by itself, but not at once.
-DATABASE_PATIENCE_S = 10.0
 ASK_S = 2.0
 
 
@@ -119,7 +119,10 @@ class Start:
         return f"{await _server_version(self._database)} of our own, data in {server.home}"
 
     async def _schema(self) -> str:
-        applied = await migrate(self._database)
+        try:
+            applied = await migrate(self._database)
+        except RecordsError as error:
+            raise SettingError("DATABASE_URL", str(error)) from None
         return f"{len(applied)} migrations applied" if applied else "up to date"
 
     async def _railway(self) -> str:
@@ -227,31 +230,10 @@ async def _listens(port: int) -> bool:
 async def _server_version(url: str) -> str:
     """Raises SettingError where nobody answers there, or not to us."""
     try:
-        connection = await asyncpg.connect(url, timeout=DATABASE_PATIENCE_S)
-    except (
-        OSError,
-        TimeoutError,
-        ValueError,
-        asyncpg.PostgresError,
-        asyncpg.InterfaceError,
-    ) as error:
-        raise SettingError(
-            "DATABASE_URL", f"{_why(error)}; is it right, and does it run?"
-        ) from None
+        connection = await connect(url)
+    except RecordsError as error:
+        raise SettingError("DATABASE_URL", f"{error}; is it right, and does it run?") from None
     try:
         return "PostgreSQL " + ".".join(str(n) for n in connection.get_server_version()[:2])
     finally:
         await connection.close()
-
-
-def _why(error: Exception) -> str:
-    """Without anything of the URL."""
-    match error:
-        case asyncpg.InvalidAuthorizationSpecificationError():
-            return "its server refuses that user or password"
-        case asyncpg.InvalidCatalogNameError():
-            return "its server has no such database"
-        case OSError() | TimeoutError():
-            return "its server cannot be reached"
-        case _:
-            return f"cannot be used ({type(error).__name__})"

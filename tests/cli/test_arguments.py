@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from controller.cli.main import main
+from controller.local.state import Running, StateFolder
 
 LOCAL = ("up", "down", "status", "psql")
 PROCESSES = ("controller", "api", "simulator", "migrate", "version")
@@ -59,12 +60,20 @@ def test_help_names_every_command_and_the_exit_codes(capsys: pytest.CaptureFixtu
         (("claim", "a", "--instructions-file", "no"), "no: No such file"),
         (("claim", "a", "--instructions", ""), "instructions: "),
         (("claim", "a", "--instructions", "x", "--wait", "long"), "--wait: must be a duration"),
+        (
+            ("claim", "a", "--instructions", "x", "--timeout", "9x"),
+            'spec.timeout: "9x" must be a d',
+        ),
+        (("claim", "a", "--instructions", "x", "--pool", "A"), 'spec.poolRef.name: "A" must match'),
+        (("claim", "a", "--instructions", "x", "-n", "A"), "POOL_NAMESPACE: must be lower-case"),
+        (("claim", "a", "--instructions-file", "binary"), "--instructions-file: is not UTF-8"),
         (("get", "pools", "--database-url", "http://x"), "DATABASE_URL: must be postgresql://"),
     ],
 )
 def test_usage_and_settings_end_with_2_and_one_line(
     words: tuple[str, ...], says: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    Path("binary").write_bytes(b"\xff\xfe")
     assert run(*words) == 2
     said = capsys.readouterr()
     assert says in said.err
@@ -76,6 +85,31 @@ def test_a_store_that_is_not_there_is_a_failure(capsys: pytest.CaptureFixture[st
     said = capsys.readouterr().err
     assert said.startswith("agent-pool: ")
     assert "canary" not in said
+
+
+@pytest.mark.parametrize("process", ["api", "controller"])
+def test_a_process_without_its_store_names_the_variable(
+    process: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("DATABASE_URL", "postgresql://u:canary@127.0.0.1:1/d")
+    for name in (
+        "POOL_API_KEY",
+        "RAILWAY_API_TOKEN",
+        "RAILWAY_PROJECT_ID",
+        "RAILWAY_ENVIRONMENT_ID",
+    ):
+        monkeypatch.setenv(name, "x")
+    assert run(process) == 2
+    said = capsys.readouterr().err
+    assert said == "agent-pool: DATABASE_URL: the database's server cannot be reached\n"
+
+
+def test_what_a_killed_up_left_behind_is_no_store(capsys: pytest.CaptureFixture[str]) -> None:
+    folder = StateFolder(Path(".state"))
+    folder.make()
+    folder.write_running(Running("http://a", {}, None, "postgresql://u:p@127.0.0.1:1/d", 1, "0"))
+    assert run("get", "pools") == 2
+    assert "DATABASE_URL: is not set, and nothing runs in .state" in capsys.readouterr().err
 
 
 def test_where_nothing_runs_status_fails_and_down_does_not(
@@ -91,9 +125,11 @@ def test_a_bad_manifest_fails_with_a_line_for_each_problem(
 ) -> None:
     (tmp_path / "a.yaml").write_text("kind: Pod")
     (tmp_path / "b.yml").write_text("a: [")
+    (tmp_path / "c.yaml").write_bytes(b"\xff")
     assert run("apply", "-f", str(tmp_path)) == 1
     said = capsys.readouterr().err
     assert "a.yaml, document 1, line 1: apiVersion" in said
+    assert "c.yaml: is not UTF-8" in said
     assert "b.yml, line 1: is not YAML" in said
 
 

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import asyncpg
 import pytest
 import yaml
 import zxingcpp
@@ -140,6 +141,21 @@ def test_get_shows_tables_without_instructions_and_records_for_programs(shell: S
     listed = yaml.safe_load(shell("get", "pool,aclaim", "-o", "yaml"))
     assert [item["kind"] for item in listed["items"]] == ["AgentPool", "AgentClaim"]
     assert shell("get", "instances") == "none in namespace default\n"
+
+
+def test_that_not_all_claims_are_shown_is_said(shell: Shell, postgres_url: str) -> None:
+    async def many() -> None:
+        db = await asyncpg.connect(postgres_url)
+        await db.execute(
+            "INSERT INTO agent_claims (name, pool, agent_id, instructions)"
+            " SELECT 'c' || n, 'default', 'a', 'x' FROM generate_series(1, 501) n"
+        )
+        await db.close()
+
+    asyncio.run(many())
+    shown = shell("get", "claims", "-o", "name").splitlines()
+    assert (shown[0], shown[-1], len(shown)) == ("agentclaim/c501", "agentclaim/c2", 500)
+    assert shell.err == "agent-pool: only the newest 500 claims are shown\n"
 
 
 def test_what_is_not_there_ends_with_4(shell: Shell) -> None:

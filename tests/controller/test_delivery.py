@@ -3,6 +3,8 @@
 import asyncio
 from collections.abc import Callable
 
+import pytest
+
 from api.records import Bind, Unavailable
 from api.records.memory import MemoryRecords
 from api.types import AgentClaim, AgentInstance, Attempt, ClaimPhase, key_of
@@ -244,10 +246,27 @@ async def test_a_store_that_fails_interrupts_one_hand_over_and_it_can_be_begun_a
     assert (claim.status.phase, len(agents.told)) == (ClaimPhase.READY, 1)
 
 
+@pytest.mark.parametrize("heard", [Heard.UNREACHED, Heard.WRONG_KEY])
+def test_agents_that_no_call_gets_through_to_are_counted_until_one_is_reached(
+    heard: Heard,
+) -> None:
+    @in_virtual_time
+    async def case() -> None:
+        records = MemoryRecords(a_store())
+        deliveries = some_deliveries(records, ScriptedAgents([answers(heard)]))
+        await carried(records, deliveries, await bound(records, by="me"))
+        assert deliveries.unreached == 1
+
+    case()
+
+
 @in_virtual_time
-async def test_agents_that_no_call_gets_through_to_are_counted_until_one_is_reached() -> None:
+async def test_why_a_claim_was_let_go_stands_in_its_line_of_the_log(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level("INFO")
     records = MemoryRecords(a_store())
-    agents = ScriptedAgents([answers(Heard.UNREACHED)])
-    deliveries = some_deliveries(records, agents)
+    deliveries = some_deliveries(records, ScriptedAgents([answers(Heard.UNREACHED)]))
     await carried(records, deliveries, await bound(records, by="me"))
-    assert deliveries.unreached == 1
+    said = [r for r in caplog.records if r.getMessage() == "claim is Pending: Unreached"]
+    assert [vars(r)["claim"] for r in said] == ["claim-1"]

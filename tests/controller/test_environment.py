@@ -120,6 +120,21 @@ async def test_a_service_without_a_record_is_ours_only_by_its_mark() -> None:
 
 
 @in_virtual_time
+async def test_an_orphan_is_reported_once_and_counted_also_where_its_pool_is_no_more(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    marks = {"a": "us/default/gone", "b": "them/default/gone"}
+    railway = SmallRailway({k: Service(k, f"convos-agent-{k}") for k in (*marks, "c")}, marks)
+    environment = an_environment(railway)
+    for _ in range(2):
+        await look(environment)
+        await environment.learn_owners([])
+    assert environment.orphan_counts() == {"default/gone": 1}
+    (line,) = [r for r in caplog.records if r.levelname == "WARNING"]
+    assert "convos-agent-a (a)" in line.getMessage()
+
+
+@in_virtual_time
 async def test_until_its_owner_is_read_a_service_counts_by_its_prefix() -> None:
     railway = SmallRailway({k: Service(k, k) for k in ("convos-agent-x", "postgres")})
     environment = an_environment(railway)
@@ -178,9 +193,19 @@ def test_where_the_effect_may_have_happened_nothing_more_is_sent_before_a_look(
             with pytest.raises(type(error)):
                 await create(environment)
         assert environment.sight.doubtful(NEW) == doubtful
-        assert environment.sight.wrote_to(NEW)
+        assert NEW.metadata.name in environment.sight.wrote
 
     case()
+
+
+@in_virtual_time
+async def test_a_delete_is_remembered_apart_from_other_writes() -> None:
+    railway = SmallRailway({"svc": Service("svc", "one")})
+    environment, made = an_environment(railway), an_instance(service_id="svc")
+    await environment.rename(made, "two")
+    assert not environment.sight.deleted(made)
+    await environment.perform(Verb.DELETE, made, None, Lane.URGENT)
+    assert environment.sight.deleted(made)
 
 
 @in_virtual_time

@@ -177,3 +177,15 @@ async def test_giving_up_to_a_store_that_hangs_does_not_hang() -> None:
     began = now()
     await elector.give_up()
     assert now() - began <= 2.0
+
+
+@in_virtual_time
+async def test_whether_the_records_can_be_asked_is_told_by_a_leader_and_by_who_waits() -> None:
+    line, store = Line(), a_store()
+    first, second = an_elector(store, "a", line), an_elector(store, "b", line)
+    assert first.trouble is not None
+    async with running(first), running(second):
+        for cut in (False, True, False):
+            line.cut = cut
+            await asyncio.sleep(10)
+            assert [bool(each.trouble) for each in (first, second)] == [cut, cut]

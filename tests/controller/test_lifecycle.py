@@ -113,6 +113,12 @@ def test_one_lost_answer_takes_nobody_out_of_the_pool(misses: int, phase: Instan
     assert look_at(idle(), unheard).phase is phase
 
 
+def test_an_agent_that_knows_none_of_our_keys_is_not_offered_after_its_first_word() -> None:
+    refused = look_at(idle(), Probe(Status(reached=False, wrong_key=True), misses=1))
+    assert refused.phase is InstancePhase.PROVISIONING
+    assert reasons(refused.conditions)["Ready"] == "WrongKey"
+
+
 def test_one_that_was_ready_is_never_failed_by_probes_however_long_it_is_silent() -> None:
     instance = idle()
     silent = instance.model_copy(update={"status": look_at(instance, UNHEARD)})
@@ -260,8 +266,15 @@ def test_a_retiring_service_is_deleted_once_and_again_only_when_it_stays_for_lon
     shown = a_sight(a_service(retiring))
     assert next_act(retiring, shown, None, NOW) is Verb.DELETE
     for s_ago, act in ((5, None), (31, Verb.DELETE)):
-        asked = replace(shown, wrote={retiring.metadata.name: NOW - seconds(s_ago)})
+        sent = {retiring.metadata.name: NOW - seconds(s_ago)}
+        asked = replace(shown, wrote=sent, deletes=sent)
         assert next_act(retiring, asked, None, NOW) is act
+
+
+def test_what_was_written_to_a_service_before_does_not_put_off_its_deletion() -> None:
+    retiring = a_made_instance(phase=InstancePhase.RETIRING)
+    renamed = a_sight(a_service(retiring), wrote={retiring.metadata.name: NOW - seconds(1)})
+    assert next_act(retiring, renamed, None, NOW) is Verb.DELETE
 
 
 def test_a_kick_is_not_repeated_before_a_look_could_show_its_deployment() -> None:

@@ -239,6 +239,13 @@ def test_a_status_counts_each_instance_once_and_the_gone_ones_nowhere() -> None:
     assert (status.total, status.waiting, status.outdated) == (10, 1, 1)
 
 
+def test_an_unclaimed_instance_that_serves_a_stranger_counts_as_failed() -> None:
+    used = some(1, STARTING, barred="UsedByStranger") + some(1, GONE, barred="UsedByStranger")
+    given_up = some(1, IDLE, claim_ref=REF, barred="Silent")
+    status = status_of(a_pool(), used + given_up).status
+    assert (status.failed, status.claimed, status.provisioning, status.total) == (1, 1, 0, 2)
+
+
 @pytest.mark.parametrize(
     ("pool", "instances", "stall", "truths"),
     [

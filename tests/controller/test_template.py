@@ -118,7 +118,6 @@ def test_the_hash_does_not_change_with_the_size_of_the_pool() -> None:
         ((), a_recipe(), None),
         ((), a_recipe(instance_variables={}), "INSTANCE_ANTHROPIC_API_KEY"),
         ((), a_recipe(auth_choice="openai-api-key"), "OPENAI_API_KEY"),
-        ((), a_recipe(auth_choice="magic"), "POOL_AUTH_CHOICE"),
         (
             (EnvVar(name="ANTHROPIC_API_KEY", value="sk"),),
             a_recipe(instance_variables={}),

@@ -285,8 +285,12 @@ async def test_who_would_not_wait_is_refused_at_once_and_who_waits_gets_the_next
         assert await status_of(records, waits) is ClaimPhase.READY
 
 
-@pytest.mark.parametrize("pool_there", [True, False])
-def test_a_claim_that_nobody_can_serve_fails_at_its_deadline(pool_there: bool) -> None:
+@pytest.mark.parametrize(("pool_there", "why"), [(True, "TimedOut"), (False, "PoolNotFound")])
+def test_a_claim_that_nobody_can_serve_fails_at_its_deadline_and_the_log_says_why(
+    pool_there: bool, why: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+
     @in_virtual_time
     async def case() -> None:
         store, railway, agents, records = await a_world(min_idle=0, max_total=0)
@@ -298,6 +302,7 @@ def test_a_claim_that_nobody_can_serve_fails_at_its_deadline(pool_there: bool) -
             assert await status_of(records, made) is ClaimPhase.PENDING
             await asyncio.sleep(2)
             assert await status_of(records, made) is ClaimPhase.FAILED
+            assert f"claim is Failed: {why}" in [r.getMessage() for r in caplog.records]
 
     case()
 

@@ -13,6 +13,7 @@ from controller.local.plan import (
     environment_of,
     make_plan,
     ports_wanted,
+    taken_port,
 )
 from controller.local.state import StateFolder
 from controller.local.up import claim_by_curl
@@ -56,6 +57,22 @@ def test_a_pool_and_a_key_of_ones_own_stay_when_simulated(state: StateFolder) ->
     assert plan.notes == ()
 
 
+def test_what_is_set_for_the_real_railway_without_a_token_is_said_not_to_be_used(
+    state: StateFolder,
+) -> None:
+    notes = make_plan({"RAILWAY_PROJECT_ID": "p", "RAILWAY_SOURCE_IMAGE": "x"}, state).notes
+    assert notes == (
+        "RAILWAY_API_TOKEN is not set: Railway is simulated, and RAILWAY_PROJECT_ID is not used",
+    )
+
+
+@pytest.mark.parametrize("host", ["192.0.2.1", "nowhere.invalid"])
+def test_a_host_that_is_not_this_machine_is_named(state: StateFolder, host: str) -> None:
+    problem = str(taken_port(make_plan({"HOST": host}, state)))
+    assert problem.startswith(f"HOST: cannot listen on {host} port 3001 (")
+    assert problem.endswith("); set it or PORT to another one")
+
+
 @pytest.mark.parametrize(
     ("environ", "says"),
     [
@@ -63,6 +80,8 @@ def test_a_pool_and_a_key_of_ones_own_stay_when_simulated(state: StateFolder) ->
         ({"PORT": "x"}, "PORT: must be a number"),
         ({"SIMULATOR_PORT": "0"}, "SIMULATOR_PORT: must be a number"),
         ({"DATABASE_URL": "http://x"}, "DATABASE_URL: must be postgresql://"),
+        ({"RAILWAY_SOURCE_BRANCH": "main"}, "RAILWAY_SOURCE_BRANCH: needs RAILWAY_SOURCE_REPO"),
+        ({"POOL_AUTH_CHOICE": "magic"}, "POOL_AUTH_CHOICE: must be one of apiKey, "),
     ],
 )
 def test_what_is_wrong_is_said_before_anything_starts(

@@ -3,6 +3,7 @@
 import asyncio
 
 from api.answers import NO_IDLE
+from api.types import InstancePhase
 from tests.rest.served import KEY, SEED_BODY, a_sidecar
 from tests.rest.test_invite import read_back
 from tests.rest.world import World
@@ -100,6 +101,18 @@ async def test_status_has_counts_and_the_seeds_rows_newest_first() -> None:
     assert taken["conversation_id"] == claim["conversationId"]
     assert taken["claimed_at"] >= taken["created_at"]
     assert rows[0]["claimed_by"] is None
+
+
+async def test_an_instance_that_serves_a_stranger_is_shown_as_failed() -> None:
+    async with a_sidecar() as served:
+        [made] = await served.world.idle(1)
+        used = made.status.model_copy(
+            update={"barred": "UsedByStranger", "phase": InstancePhase.PROVISIONING}
+        )
+        await served.world.control.write_instances([made.model_copy(update={"status": used})])
+        answer = (await served.ask("GET", "/api/pool/status")).json
+    assert (answer["counts"]["failed"], answer["counts"]["provisioning"]) == (1, 0)
+    assert [row["status"] for row in answer["instances"]] == ["failed"]
 
 
 async def test_replenish_answers_with_counts_after_a_look() -> None:

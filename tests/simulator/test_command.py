@@ -63,7 +63,7 @@ def test_a_wrong_habit_is_refused_by_its_name(
 
 async def started(state: Path) -> tuple[Process, dict[str, str]]:
     """A simulator of its own process that listens, and what it tells."""
-    command = (sys.executable, "-m", "controller.railway.simulator", "--port=0", f"--state={state}")
+    command = (sys.executable, "-m", "controller.cli", "simulator", "--port=0", f"--state={state}")
     process = await asyncio.create_subprocess_exec(
         *command, f"--agent-port={a_closed_port()}", "--pace=at-once", stderr=PIPE, cwd=REPOSITORY
     )
@@ -116,7 +116,7 @@ async def test_it_stops_cleanly_when_told(tmp_path: Path, number: signal.Signals
 
 async def test_a_second_one_on_the_same_folder_says_so_and_exits_with_2(tmp_path: Path) -> None:
     first, _ = await started(tmp_path)
-    command = (sys.executable, "-m", "controller.railway.simulator", f"--state={tmp_path}")
+    command = (sys.executable, "-m", "controller.cli", "simulator", f"--state={tmp_path}")
     second = await asyncio.create_subprocess_exec(*command, stderr=PIPE, cwd=REPOSITORY)
     _, said = await second.communicate()
     assert second.returncode == 2

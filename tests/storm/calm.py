@@ -80,5 +80,5 @@ def _idle(facts: Facts, pool: Key) -> int:
         and i.spec.claim_ref is None
         and i.status.barred is None
     ]
-    serving = [facts.serves(i.status.service_id or "") for i in offered]
-    return sum(run is not None and run[1] is None for run in serving)
+    runs = [facts.run_of(i.status.service_id or "") for i in offered]
+    return sum(run is not None and not run.provisioned for run in runs)

@@ -22,6 +22,7 @@ from api.types import (
     pool_key,
 )
 from controller.railway.simulator import deploys, holdings
+from controller.railway.simulator.state import Process
 from tests.storm.processes import ACTOR
 
 
@@ -61,9 +62,10 @@ class Did(NamedTuple):
 
 
 class Answered(NamedTuple):
-    """A client was told 200: asked since then, of this claim."""
+    """A client was told 200: asked since then, by this key (None without one), of this claim."""
 
     since: float
+    key: str | None
     claim: str
     instance: str
     conversation: str | None
@@ -88,7 +90,7 @@ class ServiceSeen:
 
     name: str
     actor: str
-    made_at: float
+    pool: Key | None
     heard: list[str] = field(default_factory=list)  # Wishes, in order; strangers' left out.
 
 
@@ -165,7 +167,9 @@ class Facts:
         )  # Claims that left an instance: uid, instance name.
         self.retired: dict[str, float] = {}  # When, by service id.
         self.services: dict[str, ServiceSeen] = {}
-        self.made_in: dict[str, str] = {}  # By conversation: the run of the agent that made it.
+        self.opened: dict[str, str] = {}  # The wish that each conversation was opened for.
+        self.orphans: dict[str, float] = {}  # Services that no record explains, since when.
+        self.keys: dict[str, str] = {}  # The claim (uid) that each key's last answer was about.
         self.calls: list[Call] = []
         self.ready: dict[str, Ended] = {}  # By claim uid.
         self.counts = {"claims": 0, "binds": 0, "provisions": 0}
@@ -281,9 +285,13 @@ class Facts:
             case Wrote(actor, before, after):
                 self._learn_record(actor, before, after)
             case Did(actor, "serviceCreate", service, name):
-                self.services[service] = ServiceSeen(name, actor, self.now())
-            case Heard(service=service, conversation=str(conversation)):
-                self.made_in[conversation] = (self.serves(service) or ("", None))[0]
+                instance = self.named(name)
+                pool = pool_key(instance) if instance else None
+                self.services[service] = ServiceSeen(name, actor, pool)
+                if instance is None or instance.status.service_id is not None:
+                    self.orphans[service] = self.now()
+            case Heard(wish=wish, conversation=str(conversation)):
+                self.opened[conversation] = wish
             case Heard(service=service, wish=wish, code=None) if wish in self.wishes:
                 self.services[service].heard.append(wish)
                 self.counts["provisions"] += 1
@@ -302,7 +310,11 @@ class Facts:
                 self._learn_claim(before, after)
             case AgentInstance() as instance:
                 self.intended_at.setdefault(instance.metadata.name, self.now())
-                if after and after.status.phase is InstancePhase.RETIRING:
+                if after is None or after.status.phase is InstancePhase.GONE:
+                    for service, seen in self.services.items():
+                        if seen.name == instance.spec.service_name:
+                            self.orphans.setdefault(service, self.now())
+                elif after.status.phase is InstancePhase.RETIRING:
                     self.retired.setdefault(after.status.service_id or "", self.now())
         self._say(actor, *_told(before, after))
 
@@ -340,17 +352,17 @@ class Facts:
         held = self.world.services.get(service)
         return held is not None and held.gone_at is None
 
-    def pool_of(self, service: ServiceSeen) -> Key | None:
-        instance = self.named(service.name)
-        return pool_key(instance) if instance else None
+    def serves(self, service: str) -> str | None:
+        """The conversation of this service's agent; None where it has none, or nothing runs."""
+        run = self.run_of(service)
+        return run.conversation_id if run else None
 
-    def serves(self, service: str) -> tuple[str, str | None] | None:
-        """The run of this service's program, and its conversation; None while nothing runs."""
+    def run_of(self, service: str) -> Process | None:
+        """The program that answers for this service now."""
         for instance in self.world.instances_of(service):
             served = deploys.serving(instance, self.world.now)
             if served is not None:
-                process = served[0].process
-                return f"{served[0].id} {process.boots}", process.conversation_id
+                return served[0].process
         return None
 
 

@@ -20,6 +20,7 @@ from tests.storm.facts import Agreed, Answered, Did, Event, Facts, Heard, Servic
 
 # A decision stands on what was read: the pool's policy may have been edited between look and write.
 READ_BEFORE_S = 60.0
+ORPHAN_SEEN_S = 40.0  # Two looks of 15 s, and the time until reads show it.
 
 Verdict = bool | None
 Law = Callable[[Facts, Event], Verdict]
@@ -108,12 +109,21 @@ def law_4_never_more_than_max_total(facts: Facts, event: Event) -> Verdict:
             if instance is None:
                 return None  # Law 6 speaks of it.
             pool, intended_at = pool_key(instance), facts.intended_at[instance.metadata.name]
-            there = [s for i, s in facts.services.items() if facts.alive(i)]
-            count = sum(facts.pool_of(s) == pool for s in there)
+            count = sum(service.pool == pool for service in _known(facts))
             most = max(facts.caps[pool].since(intended_at))
             what = f"{count} services of {pool}, maxTotal {most}"
             return _hold(law_4_never_more_than_max_total, count <= most, what, name[-8:])
     return None
+
+
+def _known(facts: Facts) -> list[ServiceSeen]:
+    """Services that exist, but for orphans that no look can have counted yet."""
+    seen_by = facts.now() - ORPHAN_SEEN_S
+    return [
+        service
+        for i, service in facts.services.items()
+        if facts.alive(i) and facts.orphans.get(i, seen_by) <= seen_by
+    ]
 
 
 def law_5_never_offered_again(facts: Facts, event: Event) -> Verdict:
@@ -173,18 +183,23 @@ def law_8_ended_stays_ended(facts: Facts, event: Event) -> Verdict:
 
 
 def law_9_one_answer_for_a_key(facts: Facts, event: Event) -> Verdict:
-    """While a claim's record is kept, the same idempotency key and body get the same answer: an answer of 200
-    is what one claim of that name became, not yet released when it was asked."""
+    """While a claim's record is kept, the same idempotency key and body get the same answer: what one claim
+    became, and no other claim while that one is kept."""
+    law = law_9_one_answer_for_a_key
     match event:
-        case Answered(since, claim, instance, conversation):
-            fits = any(
-                e.name == claim
-                and (e.instance, e.conversation) == (instance, conversation)
-                and (e.released_at is None or e.released_at >= since)
-                for e in facts.ready.values()
-            )
-            what = f"{claim} was answered {instance} {conversation}"
-            return _hold(law_9_one_answer_for_a_key, fits, what, claim, instance)
+        case Answered(since, key, claim, instance, conversation):
+            became = [
+                uid
+                for uid, end in facts.ready.items()
+                if (end.name, end.instance, end.conversation) == (claim, instance, conversation)
+                and (end.released_at is None or end.released_at >= since)
+            ]
+            _hold(law, bool(became), f"{claim} was answered {instance} {conversation}", claim)
+            before = facts.keys.get(key or "", became[0])
+            if key is not None:
+                facts.keys[key] = became[0]
+            same = before in became or facts.ready[before].released_at is not None
+            return _hold(law, same, f"{key} was answered {before} before {became}", claim)
     return None
 
 
@@ -202,12 +217,7 @@ def law_11_one_call_open(facts: Facts, event: Event) -> Verdict:
             ended = facts.ready.get(uid or "")
             return _serves(facts, service, ended.conversation, name) if ended else None
         case Wrote(after=AgentClaim(status=status) as claim) if status.phase is ClaimPhase.READY:
-            if status.instance is None:
-                return _hold(law, False, f"{_name(claim)} names no instance", _name(claim))
-            instance = facts.instances.get(Key(claim.metadata.namespace, status.instance.name))
-            held = instance.status.service_id if instance else None
-            names = (_name(claim), status.instance.name)
-            return _serves(facts, held or "", status.conversation_id, *names)
+            return _names_its_own(facts, claim)
     return None
 
 
@@ -216,14 +226,27 @@ def _released(facts: Facts, wish: str) -> bool:
     return len(facts.wishes[wish]) > 1
 
 
+def _names_its_own(facts: Facts, claim: AgentClaim) -> Verdict:
+    """The conversation its agent serves, and never one that was opened for another claim. (A stranger who
+    used an agent just before its bind cannot be told from us by those who were not answered.)"""
+    named, conversation = claim.status.instance, claim.status.conversation_id
+    wish = facts.opened.get(conversation or "")
+    fits = wish is not None and (wish not in facts.wishes or _wishes(facts, claim, wish))
+    what = f"{_name(claim)} names {conversation}, which was not opened for it"
+    _hold(law_11_one_call_open, fits and named is not None, what, _name(claim))
+    name = named.name if named else ""
+    instance = facts.instances.get(Key(claim.metadata.namespace, name))
+    service = instance.status.service_id if instance else None
+    return _serves(facts, service or "", conversation, _name(claim), name)
+
+
 def _serves(facts: Facts, service: str, conversation: str | None, *names: str) -> Verdict:
-    """An agent that restarted since remembers nothing, and may be anybody's."""
+    """What the agent says now. One that restarted remembers nothing, and may be a stranger's by now."""
     now = facts.serves(service) if facts.alive(service) else None
-    run, serves = now or ("", None)
-    if serves is None or facts.made_in.get(conversation or "", run) != run:
+    if now is None or (now != conversation and facts.opened[now] not in facts.wishes):
         return None
-    what = f"the agent serves {serves}, the claim names {conversation}"
-    return _hold(law_11_one_call_open, serves == conversation, what, *names)
+    what = f"the agent serves {now}, the claim names {conversation}"
+    return _hold(law_11_one_call_open, now == conversation, what, *names)
 
 
 LAWS: tuple[Law, ...] = (

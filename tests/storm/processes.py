@@ -29,14 +29,11 @@ class StormLoop(VirtualTimeLoop):
         self.steps = 0
         self._disposing = False
         self.processes: list[Process] = []
-        self.tasks: list[
-            CountedTask
-        ] = []  # Of processes; kept, so that nothing ends by being forgotten.
+        self.tasks: list[CountedTask] = []  # All: nothing may end by being forgotten.
 
     def make_task(self, *args: Any, **options: Any) -> CountedTask:
         task = super().make_task(*args, **options)
-        if PROCESS.get() is not None or options.get("context") is not None:
-            self.tasks.append(task)
+        self.tasks.append(task)
         return task
 
     def run(self, handle: asyncio.Handle) -> None:
@@ -57,7 +54,8 @@ class StormLoop(VirtualTimeLoop):
         self._disposing = True
         for process in self.processes:
             process.give_back()
-        left = [task for task in self.tasks if not task.done()]
+        mine = asyncio.current_task()
+        left = [task for task in self.tasks if not task.done() and task is not mine]
         for task in left:
             task.cancel()
         if left:

@@ -3,6 +3,7 @@
 import random
 from collections.abc import Callable
 from contextvars import Context
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from api.door import Door, Patience
@@ -14,6 +15,7 @@ from controller.leading import Controller
 from controller.railway.simulator.acts import Acts
 from controller.railway.simulator.evidence import Writer
 from controller.railway.simulator.faults import Faults
+from controller.railway.simulator.habits import Pace
 from controller.railway.simulator.house import AgentHouse
 from controller.railway.simulator.inprocess import SimulatedAgents, SimulatedRailway
 from controller.railway.simulator.state import Thing, TokenKind
@@ -31,6 +33,8 @@ from tests.storm.wires import Network, StormRecords, WiredAgents, WiredRailway
 EPOCH = datetime(2026, 8, 1, 12, 0, tzinfo=UTC)
 LIMITS = Limits(tick_s=15.0, handover_timeout_s=HANDOVER_TIMEOUT_S)
 PATIENCE = Patience(verdict_s=5.0, answer_s=30.0)
+# An agent answers at once, or takes its time: less than is left of an attempt when a call may still begin.
+ANSWERS_S = ((0.03, 0.15), (0.1, 4.0), (2.0, 7.0))
 RESTART_S = (0.2, 8.0)
 WIDE = timedelta(seconds=90)
 
@@ -81,12 +85,18 @@ class Stage:
         """Dice of their own for each part, so that one more throw here changes nothing there."""
         return random.Random(f"{self._seed}/{self.shape.name}/{what}")
 
-    def _store_now(self) -> datetime:
+    def _now(self) -> datetime:
         return EPOCH + timedelta(seconds=self.loop.now_s)
+
+    def _store_now(self) -> datetime:
+        """Kubernetes tells whole seconds."""
+        return self._now() if self.shape is Shape.ONE else self._now().replace(microsecond=0)
 
     def _build_railway(self, rng: random.Random) -> None:
         faults = Faults.of(weather.plan(rng))
-        self.world = StormWorld(lambda: self._store_now().timestamp(), rng, faults=faults)
+        pace = replace(Pace(), answer_s=rng.choice(ANSWERS_S))
+        clock = lambda: self._now().timestamp()  # noqa: E731
+        self.world = StormWorld(clock, rng, pace=pace, faults=faults)
         self.facts.world = self.world
         kind: TokenKind = rng.choice(("project", "workspace"))
         environment = self.world.found({kind: "token"})
@@ -117,7 +127,7 @@ class Stage:
             name=name,
             template=Template(source=source),
             min_idle=min_idle,
-            max_total=min_idle + rng.randint(1, 8),
+            max_total=min_idle + rng.choice((1, 2, 5, 8)),
             reclaim_policy=rng.choice((ReclaimPolicy.RETAIN, ReclaimPolicy.DELETE)),
             provision_timeout=timedelta(seconds=60),
             claim_timeout=WIDE,

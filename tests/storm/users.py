@@ -129,7 +129,7 @@ class Users:
         if isinstance(answer.body, Served):
             body = answer.body
             self._stage.facts.answered(
-                Answered(since, answer.claim, body.instance_id, body.conversation_id)
+                Answered(since, ask.key, answer.claim, body.instance_id, body.conversation_id)
             )
         return answer
 

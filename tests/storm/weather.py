@@ -9,11 +9,17 @@ from api.records import Bell, Unavailable
 from controller.railway.simulator.faults import Plan
 from tests.storm.processes import PROCESS, Process
 
-# A stop outlasts the lease (5 s). One that also outlasted half an attempt, between the last look at the
-# clock and the first byte to an agent, would tell after its time: no clock of our own can close that gap.
+# A stop outlasts the lease (5 s); now and then it outlasts an attempt as well.
 STOP_S = (5.5, 9.0)
-HANDOVER_TIMEOUT_S = 30.0
+LONG_STOP_S = (20.0, 50.0)
+HANDOVER_TIMEOUT_S = 15.0
 LATE_S = (0.1, 8.0)  # Until what was given up takes effect after all.
+VERY_LATE_S = (
+    8.0,
+    30.0,
+)  # The same, of some writes on record: somebody else has taken over by then.
+DECISIVE = ("bind", "bind claim", "bind instance", "settle")  # Writes that are worth being late.
+ON_THE_WAY_S = 1.5  # Of a call to an agent, at most.
 
 API_FAULTS = (
     "rateLimited",
@@ -36,7 +42,6 @@ AGENT_FAULTS = (
     "agentWaiting",
     "agentDead",
     "agentRestarted",
-    "agentUsed",
 )
 
 
@@ -152,13 +157,18 @@ class Weather:
 
     def halt(self, process: Process) -> None:
         self.stops += 1
-        process.stop(self._rng.uniform(*STOP_S))
+        span = LONG_STOP_S if self._rng.random() < 0.2 else STOP_S
+        process.stop(self._rng.uniform(*span))
 
-    def late_s(self) -> float | None:
+    def late_s(self, op: str = "") -> float | None:
         """In how long a write that is given up now takes effect; None: it is not given up."""
-        if self._rng.random() >= self.rates.late:
+        often = 5 if op in DECISIVE else 1
+        if self._rng.random() >= self.rates.late * often:
             return None
         return self._rng.uniform(*LATE_S)
+
+    def very_late_s(self) -> float:
+        return self._rng.uniform(*VERY_LATE_S) if self._rng.random() < 0.2 else 0.0
 
     def arrivals(self, _: Bell) -> Sequence[float]:
         """Some bells are lost, some come late, some twice."""

@@ -18,7 +18,7 @@ from controller.agents import Agents, Heard, Letter, Reply, Status
 from controller.railway import Access, Allowance, Make, Observation, Railway, Unclear
 from tests.storm.facts import Facts
 from tests.storm.processes import ACTOR
-from tests.storm.weather import Weather
+from tests.storm.weather import ON_THE_WAY_S, Weather
 
 T = TypeVar("T")
 Work = Callable[[], Awaitable[T]]
@@ -60,11 +60,12 @@ class StormRecords(MemoryRecords):
         self._weather = weather
 
     async def _write(self, op: str, effect: Callable[[], T]) -> T:
-        late_s = self._weather.late_s()
+        late_s = self._weather.late_s(op)
         if late_s is None:
             return await super()._write(op, effect)
         context = Context()
         context.run(ACTOR.set, f"{ACTOR.get()}, late")
+        late_s += self._weather.very_late_s()
         asyncio.get_running_loop().call_later(late_s, _attempt, effect, context=context)
         await self._weather.pause(op)
         raise Unavailable(f"no answer to {op}")
@@ -162,8 +163,9 @@ class WiredAgents:
         return said
 
     async def provision(self, url: str, keys: tuple[str, ...], letter: Letter) -> Reply:
+        """Sent at once: a process stopped between its look at the clock and its first byte for longer than
+        its attempt lasts would tell after its time, and no clock of its own could keep it from that."""
         network = self._network
-        await network.weather.pause("provision")
         if network.rng.random() < network.weather.rates.refuse:
             return Reply(Heard.UNREACHED)
         call = network.facts.told(sha256(letter.instructions.encode()).hexdigest(), url)
@@ -175,8 +177,8 @@ class WiredAgents:
             finally:
                 network.facts.hung_up(call)
 
-        on_the_way_s = network.weather.late_s() or 0.0
-        reply: Reply = await network.answer(network.send(arrive, on_the_way_s / 4))
+        on_the_way_s = min(network.weather.late_s() or 0.0, ON_THE_WAY_S)
+        reply: Reply = await network.answer(network.send(arrive, on_the_way_s))
         await network.weather.pause("provision")
         return reply
 

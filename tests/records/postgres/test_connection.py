@@ -99,5 +99,5 @@ def test_a_bell_comes_back_as_it_went() -> None:
 
 
 def test_settings_that_only_libpq_knows_do_not_reach_the_server() -> None:
-    dsn = "postgresql://u:p%40@h/d?sslmode=require&channel_binding=require"
+    dsn = "postgresql://u:p%40@h/d?sslmode=require&channel_binding=require&keepalives_idle=30"
     assert options(dsn)["dsn"] == "postgresql://u:p%40@h/d?sslmode=require"
