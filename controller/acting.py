@@ -61,8 +61,8 @@ class Actor:
         pool = await self._pool(instance)
         try:
             return await self._advance(instance, pool)
-        except (RateLimited, NotReady, NoCapacity) as error:
-            log.info("later: %s", error, extra={"instance": key.name})
+        except (RateLimited, NotReady, NoCapacity) as error:  # The pool's status says why.
+            log.debug("later: %s", error, extra={"instance": key.name})
             return _again_after_s(error)
         except Refused as error:
             return await self._refused(key, error)
@@ -157,6 +157,8 @@ class Actor:
                 if (written := await self._write(instance, status=status)) is not None:
                     return written
                 instance = await self._records.instance(key_of(instance))
+                if lifecycle.next_act(instance, self._environment.sight, course, now) is not verb:
+                    break  # Somebody else has carried it on: nothing of that is undone.
         except RecordsError:
             self._environment.doubt(instance)
             raise

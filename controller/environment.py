@@ -103,7 +103,8 @@ class Environment:
         """Read, once, whose each service is that no record of ours explains."""
         known = [i for i in instances if i.status.phase is not InstancePhase.GONE]
         ids = {i.status.service_id for i in known}
-        names = {i.spec.service_name.casefold() for i in known}
+        nameless = (i for i in known if i.status.service_id is None)
+        names = {i.spec.service_name.casefold() for i in nameless}
         seen = self.sight.latest.services if self.sight.latest else ()
         self._unknown = tuple(s for s in seen if s.id not in ids and s.name.casefold() not in names)
         unread = [s for s in self._unknown if (s.id, s.has_source) not in self._owners]
@@ -120,8 +121,8 @@ class Environment:
             log.info("owners are read later: %s", error)
 
     def orphans(self, pool: Key, prefix: str) -> list[Service]:
-        """Services with our owner's mark for this pool and no record; and, until their owner is
-        read, those that bear its prefix: better one too few than one too many."""
+        """Services with our owner's mark for this pool and no record; and those that bear its prefix,
+        until their owner is read or while they are empty: better one too few than one too many."""
         return [s for s in self._unknown if self._belongs(s, pool, prefix)]
 
     def orphan_counts(self) -> Counter[str]:
@@ -131,11 +132,14 @@ class Environment:
         return Counter(pool for owner_id, _, pool in ours if owner_id == self._owner_id)
 
     def _belongs(self, service: Service, pool: Key, prefix: str) -> bool:
-        read = (service.id, service.has_source) in self._owners
-        if not read:
+        owner = self._owners.get((service.id, service.has_source))
+        if owner is None and not self._is_foreign(service):
             return service.name.casefold().startswith(prefix)
-        owner = self._owners[service.id, service.has_source]
         return owner == f"{self._owner_id}/{pool.namespace}/{pool.name}"
+
+    def _is_foreign(self, service: Service) -> bool:
+        """Its variables were read. An empty one has none yet, and may be ours: it goes by its name."""
+        return service.has_source and (service.id, service.has_source) in self._owners
 
     def next_look_s(self, moving: bool, tick_s: float) -> float:
         pages = max(1, -(-len(self.sight.latest.services) // 500) if self.sight.latest else 1)
@@ -223,11 +227,18 @@ class Environment:
         wait_s = self._budget.wait_s(lane, self._clock())
         while wait_s > 0:  # Others may take what came free meanwhile.
             if wait_s > WAIT_IN_LINE_S:
+                self._note_held_back()
                 raise RateLimited("held back: " + (self._says() or "budget"), wait_s)
             await asyncio.sleep(max(wait_s, BREATH_S))
             wait_s = self._budget.wait_s(lane, self._clock())
         self._budget.spent(1, self._clock())
         self.requests += 1
+
+    def _note_held_back(self) -> None:
+        """The status says so from now on, and not only after the next look, which may be far off."""
+        if self.weather.reachable and not self.weather.message and (said := self._says()):
+            log.warning(said)
+            self.weather = self._seen_weather()
 
     def _says(self) -> str | None:
         return self._budget.says(self._clock())

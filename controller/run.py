@@ -125,10 +125,7 @@ async def _refuse_another_railway(records: Records, railway: Railway, where: Rai
 def _charge(settings: ControllerSettings, where: RailwayRef, installation: Installation) -> Charge:
     recipe = Recipe(
         owner_id=installation.owner_id,
-        secrets=(
-            settings.instance_secret or installation.instance_secret,
-            *settings.instance_secrets_old,
-        ),
+        secrets=settings.instance_secrets(installation.instance_secret),
         instance_variables=settings.instance_variables,
         auth_choice=settings.auth_choice,
     )

@@ -119,6 +119,13 @@ class ControllerSettings:
             return wanted, most, None
         return most, most, f"POOL_MIN_IDLE {wanted} is more than POOL_MAX_TOTAL: {most} is used"
 
+    def instance_secrets(self, kept: bytes) -> tuple[bytes, ...]:
+        """The one in use first. The one `kept` in the store stays known: instances may be older than
+        the variable."""
+        if self.instance_secret is None:
+            return (kept, *self.instance_secrets_old)
+        return (self.instance_secret, *self.instance_secrets_old, kept)
+
     def secrets(self) -> tuple[str, ...]:
         """Whatever must never appear in a line of a log."""
         own = (self.instance_secret, *self.instance_secrets_old)

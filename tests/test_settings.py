@@ -143,6 +143,13 @@ def test_instance_variables_are_kept_as_they_are_named() -> None:
     assert settings.instance_variables == {"INSTANCE_ANTHROPIC_API_KEY": "k", "INSTANCE_EXTRA": "e"}
 
 
+def test_instances_made_under_the_stores_secret_are_known_after_a_variable_names_another() -> None:
+    new, old = "n" * 32, "o" * 32
+    both = controller(POOL_INSTANCE_SECRET=new, POOL_INSTANCE_SECRET_OLD=old)
+    assert both.instance_secrets(b"kept") == (new.encode(), old.encode(), b"kept")
+    assert controller(POOL_INSTANCE_SECRET_OLD=old).instance_secrets(b"kept")[0] == b"kept"
+
+
 def test_a_pool_wanted_larger_than_its_bound_is_clamped_with_a_warning() -> None:
     assert controller().pool_size() == (3, 10, None)
     assert controller(POOL_MIN_IDLE="4").pool_size() == (4, 10, None)

@@ -3,20 +3,22 @@
 import asyncio
 import time
 
+from api.conditions import condition
 from api.records import NotFound, Records
 from api.records.postgres import PostgresRecords
-from api.types import DEFAULT_POOL, AgentPool, Key
+from api.types import DEFAULT_POOL, AgentPool, Condition, Key
 from controller.local.plan import Plan
 from controller.local.progress import Progress
 
 PATIENCE_SIMULATED_S = 60.0
 PATIENCE_REAL_S = 10.0  # A real Railway takes minutes; nobody needs to wait for it here.
 _LOOK_AGAIN_S = 0.2
+_BELIEVED_AFTER_S = 5.0  # What stalled it may stand in the status from before this start.
 _BAR = 20
 
 
 async def watch_it_fill(plan: Plan, database_url: str, progress: Progress) -> None:
-    """Returns when the pool `default` is warm, or patience is over."""
+    """Returns when the pool `default` is warm, cannot fill, or patience is over."""
     records = await PostgresRecords.connect(database_url)
     try:
         patience_s = PATIENCE_SIMULATED_S if plan.simulated else PATIENCE_REAL_S
@@ -27,7 +29,7 @@ async def watch_it_fill(plan: Plan, database_url: str, progress: Progress) -> No
 
 
 async def _watch(records: Records, key: Key, progress: Progress, patience_s: float) -> None:
-    deadline = time.monotonic() + patience_s
+    began = time.monotonic()
     while True:
         try:
             pool = await records.pool(key)
@@ -38,11 +40,22 @@ async def _watch(records: Records, key: Key, progress: Progress, patience_s: flo
         if pool.status.idle >= pool.spec.min_idle and pool.status.observed_generation:
             progress.say(f"  ✓ {line}")
             return
-        if time.monotonic() >= deadline:
+        waited_s = time.monotonic() - began
+        if stalled(pool) and waited_s >= min(_BELIEVED_AFTER_S, patience_s):
+            progress.say(f"  ! {line}")
+            return
+        if waited_s >= patience_s:
             progress.say(f"  … {line}, and goes on filling: `agent-pool status` says how far it is")
             return
         progress.live(f"  … {line}")
         await asyncio.sleep(_LOOK_AGAIN_S)
+
+
+def stalled(pool: AgentPool) -> Condition | None:
+    """Why it will not fill, as of its spec now; None while it may."""
+    found = condition(pool.status.conditions, "Stalled")
+    current = pool.status.observed_generation == pool.metadata.generation
+    return found if found and found.status == "True" and current else None
 
 
 def describe(pool: AgentPool) -> str:
@@ -56,9 +69,7 @@ def describe(pool: AgentPool) -> str:
         (pool.status.failed, "failed"),
     ):
         counts += [f"{count} {word}"] if count else []
-    stalled = next(
-        (c for c in pool.status.conditions if c.type == "Stalled" and c.status == "True"), None
-    )
-    trouble = f" ({stalled.reason}: {stalled.message})" if stalled else ""
+    stall = stalled(pool)
+    trouble = f" ({stall.reason}: {stall.message})" if stall else ""
     bar = "█" * full + "·" * (_BAR - full)
     return f"pool {pool.metadata.name}: {bar} {', '.join(counts)}{trouble}"

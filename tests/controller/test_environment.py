@@ -109,14 +109,15 @@ async def test_told_to_wait_nothing_at_all_is_sent_before_that() -> None:
 @in_virtual_time
 async def test_a_service_without_a_record_is_ours_only_by_its_mark() -> None:
     marks = {"a": "us/default/default", "b": "them/default/default", "c": "us/default/other"}
-    services = {k: Service(k, f"convos-agent-{k}") for k in (*marks, "d")}
+    services = {k: Service(k, f"convos-agent-{k}", has_source=True) for k in (*marks, "d")}
+    services["e"] = Service("e", "convos-agent-e")  # Empty: it may be ours, and not marked yet.
     railway = SmallRailway(services, marks)
     environment = an_environment(railway)
     await look(environment)
     await environment.learn_owners([])
-    assert [s.id for s in environment.orphans(POOL, "convos-agent-")] == ["a"]
+    assert [s.id for s in environment.orphans(POOL, "convos-agent-")] == ["a", "e"]
     await environment.learn_owners([])
-    assert railway.sent.count("owner_of") == 4
+    assert railway.sent.count("owner_of") == 5
 
 
 @in_virtual_time
@@ -196,6 +197,21 @@ def test_where_the_effect_may_have_happened_nothing_more_is_sent_before_a_look(
         assert NEW.metadata.name in environment.sight.wrote
 
     case()
+
+
+@in_virtual_time
+async def test_that_creates_are_held_back_is_said_at_once_and_not_after_the_next_look() -> None:
+    railway = SmallRailway()
+    environment = an_environment(railway)
+    await look(environment)
+    railway.allowance = Allowance(limit=100, remaining=20, reset_in_s=3000.0)
+    await create(environment)
+    assert environment.weather.message == ""
+    with pytest.raises(RateLimited):
+        await create(environment)
+    assert "budget of 100 is nearly spent" in environment.weather.message
+    assert weather(environment) == (True, "Observed")
+    assert railway.sent.count("create_empty") == 1
 
 
 @in_virtual_time

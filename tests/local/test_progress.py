@@ -3,7 +3,7 @@
 import io
 
 from api.types import Condition
-from controller.local.filling import describe
+from controller.local.filling import describe, stalled
 from controller.local.progress import Progress
 from tests.builders import NOW, a_pool
 
@@ -45,14 +45,16 @@ def test_elsewhere_each_change_is_a_line() -> None:
 
 
 def test_a_pool_is_described_in_one_line_with_what_stalls_it() -> None:
-    stalled = Condition(
+    stall = Condition(
         type="Stalled",
         status="True",
         reason="TemplateFailing",
         message="3 failed",
         last_transition_time=NOW,
     )
-    pool = a_pool(idle=1, provisioning=2, failed=3, conditions=(stalled,), min_idle=4)
+    pool = a_pool(idle=1, provisioning=2, failed=3, conditions=(stall,), min_idle=4)
+    assert stalled(pool) == stall
+    assert stalled(a_pool()) is None
     assert describe(pool) == (
         "pool default: █████··············· 1 of 4 idle, 2 starting, 3 failed"
         " (TemplateFailing: 3 failed)"
