@@ -59,7 +59,9 @@ class ControllerMetrics(Collector):
         requests.add_metric([], float(term.environment.requests))
         yield requests
         ended = CounterMetricFamily(
-            "agent_pool_claims_ended", "Hand-overs by how they ended", labels=("phase",)
+            "agent_pool_handovers_ended",
+            "Hand-overs by the phase their claim came to; Pending: let go, to be bound anew",
+            labels=("phase",),
         )
         for phase, count in term.deliveries.ended.items():
             ended.add_metric([phase], float(count))
