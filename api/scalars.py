@@ -103,3 +103,17 @@ HttpsUrl = Annotated[str, StringConstraints(max_length=URL_MAX), AfterValidator(
 def is_reserved(name: str) -> bool:
     """Variables that we or Railway set on every instance; a template may not."""
     return name.startswith(("POOL_", "RAILWAY_")) or name in {"PORT", "SETUP_PASSWORD"}
+
+
+NOT_YET = "not yet: this version does not act on it, so it must be left out"
+
+
+def only(value: object) -> AfterValidator:
+    """A field whose behaviour comes later: it must stay as it would be if left out."""
+
+    def check(given: object) -> object:
+        if given != value:
+            raise ValueError(NOT_YET)
+        return given
+
+    return AfterValidator(check)

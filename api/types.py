@@ -21,6 +21,7 @@ from api.scalars import (
     Name,
     NamePrefix,
     is_reserved,
+    only,
 )
 
 API_VERSION: Literal["pool.convos.org/v1alpha1"] = "pool.convos.org/v1alpha1"
@@ -172,15 +173,15 @@ class Rollout(Model):
     max_unavailable: int = Field(default=1, ge=0, le=1000)
 
 
+FAILED_CLAIM_TTL = timedelta(hours=24)
+
+
 class PoolRailway(Model):
     """Another project than the controller's settings name; it needs its own token."""
 
     project_id: Annotated[str, StringConstraints(min_length=1, max_length=64)] | None = None
     environment_id: Annotated[str, StringConstraints(min_length=1, max_length=64)] | None = None
-    token_from: ValueFrom | None = None
-
-
-NOT_YET = "not yet: this version does not act on it, so it must be left out"
+    token_from: Annotated[ValueFrom | None, only(None)] = None
 
 
 class PoolSpec(Model):
@@ -192,9 +193,11 @@ class PoolSpec(Model):
     name_prefix: NamePrefix = "convos-agent-"
     provision_timeout: Duration = timedelta(minutes=15)
     claim_timeout: Duration = timedelta(minutes=10)
-    failed_claim_ttl: Duration = Field(default=timedelta(hours=24), alias="failedClaimTTL")
+    failed_claim_ttl: Annotated[Duration, only(FAILED_CLAIM_TTL)] = Field(
+        default=FAILED_CLAIM_TTL, alias="failedClaimTTL"
+    )
     reclaim_policy: ReclaimPolicy = ReclaimPolicy.RETAIN
-    rollout: Rollout = Rollout()
+    rollout: Annotated[Rollout, only(Rollout())] = Rollout()
     paused: bool = False
     railway: PoolRailway | None = None
 
@@ -204,12 +207,6 @@ class PoolSpec(Model):
             raise ValueError(
                 f"minIdle ({self.min_idle}) must not exceed maxTotal ({self.max_total})"
             )
-        if self.rollout != Rollout():
-            raise ValueError(f"rollout: {NOT_YET}")
-        if self.failed_claim_ttl != timedelta(hours=24):
-            raise ValueError(f"failedClaimTTL: {NOT_YET}")
-        if self.railway is not None and self.railway.token_from is not None:
-            raise ValueError(f"railway.tokenFrom: {NOT_YET}")
         return self
 
 

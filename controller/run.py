@@ -136,6 +136,8 @@ def _charge(settings: ControllerSettings, where: RailwayRef, installation: Insta
         calls_at_once=settings.handover_concurrency,
         creates_at_once=settings.create_concurrency,
     )
+    for name in recipe.ignored:
+        log.warning("%s reaches no instance: what it would set is ours", name)
     log.debug("keys are made with secret %s", template.key_id(recipe.secret))
     return Charge(
         me=f"controller-{secrets.token_hex(6)}",

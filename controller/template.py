@@ -39,6 +39,12 @@ class Recipe:
     auth_choice: str = "apiKey"  # One of AUTH_VARIABLES.
 
     @property
+    def ignored(self) -> list[str]:
+        """INSTANCE_* that would set what only we or Railway may."""
+        reserved = [n for n in self.instance_variables if is_reserved(n.removeprefix("INSTANCE_"))]
+        return [name for name in reserved if name != "INSTANCE_SETUP_PASSWORD"]
+
+    @property
     def secret(self) -> bytes:
         return self.secrets[0]
 

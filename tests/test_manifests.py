@@ -108,7 +108,7 @@ def test_what_get_prints_is_read_back() -> None:
             'spec.claimTimeout: "soon" must be a duration such as 45s',
         ),
         (a_pool("  minIdle: 20\n"), "line 4: spec: minIdle (20) must not exceed maxTotal (10)"),
-        (a_pool("  rollout: {maxUnavailable: 2}\n"), "spec: rollout: not yet"),
+        (a_pool("  rollout: {maxUnavailable: 2}\n"), "spec.rollout: not yet"),
         (a_pool("  minIdle: 1\n  minIdle: 2\n"), "line 7: spec.minIdle: stands there twice"),
         (a_pool(name="Upper"), 'metadata.name: "Upper" must match pattern'),
         (a_claim(agentId="12"), "spec.agentId: 12 must be text: put it in quotes"),

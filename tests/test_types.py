@@ -186,7 +186,7 @@ def test_a_pool_may_keep_nobody_warm() -> None:
 )
 def test_what_this_version_does_not_act_on_is_refused(fields: dict[str, Any], name: str) -> None:
     said = refusal(PoolSpec, **IMAGE, **fields)
-    assert f"{name}: not yet" in said
+    assert f"{name}: Value error, not yet" in said
 
 
 def test_what_this_version_does_not_act_on_may_be_said_as_its_default() -> None:

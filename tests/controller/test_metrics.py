@@ -31,7 +31,7 @@ async def test_an_operator_sees_counts_orphans_and_whether_railway_answers() -> 
         f'agent_pool_instances{{phase="total",{pool}}} 5.0',
         f"agent_pool_orphans{{{pool}}} 1.0",
         "agent_pool_railway_reachable 1.0",
-        'agent_pool_claims_ended_total{phase="Ready"} 1.0',
+        'agent_pool_handovers_ended_total{phase="Ready"} 1.0',
     ):
         assert line in lines
 

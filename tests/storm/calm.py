@@ -22,10 +22,12 @@ async def comes_to_rest(facts: Facts, customers: Customers) -> None:
         if facts.writes > writes or unrest is not None:
             writes, since = facts.writes, facts.now()
         if facts.now() - since >= QUIET_S:
-            return
+            break
         if facts.now() > deadline:
             raise unrest or Broken("law_12_rests_without_writes", "writes do not cease")
         await asyncio.sleep(LOOK_EVERY_S)
+    for customer in customers:
+        customer.result()
 
 
 def _unrest(facts: Facts, customers: Customers) -> Broken | None:

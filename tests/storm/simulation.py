@@ -7,7 +7,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+from api.records import RecordsError
 from api.records.memory import Shape
+from controller.railway import RailwayError
 from controller.railway.simulator.faults import Plan
 from tests.storm import calm
 from tests.storm.laws import Broken, judge
@@ -16,6 +18,12 @@ from tests.storm.stage import Stage
 from tests.storm.users import Users
 
 STORM_S = 75.0
+QUEUE = "controller.workqueue"  # Says at WARNING of what a pass has died.
+TROUBLE = tuple(
+    kind.__name__
+    for base in (RecordsError, RailwayError)
+    for kind in (base, *base.__subclasses__())
+)
 
 
 @dataclass(slots=True)
@@ -65,9 +73,13 @@ class Simulation:
                 judge(facts, event, self._met)
 
     def run(self) -> Result:
-        with _quiet_logs():
+        with _listening() as ear:
             try:
                 self._loop.run_until_complete(self._storm_then_calm())
+                assert ear.bugs == []
+                assert not any(task.done() for task in self.stage.mains), (
+                    "a process ended by itself"
+                )
             except Exception as error:
                 names = error.names if isinstance(error, Broken) else ()
                 story = self.stage.history.story(names)
@@ -117,11 +129,32 @@ class Simulation:
         )
 
 
+class _Ear(logging.Handler):
+    """Hears of passes that failed, and of tasks that ended, by what is no trouble of the outside: bugs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.bugs: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        told = record.getMessage()
+        if record.levelno >= logging.ERROR or not any(name in told for name in TROUBLE):
+            self.bugs.append(f"{record.name}: {told}")
+
+
 @contextmanager
-def _quiet_logs() -> Iterator[None]:
-    """The product logs every failure that the storm makes; the story tells what matters."""
-    logging.disable(logging.CRITICAL)
+def _listening() -> Iterator[_Ear]:
+    """The product logs every trouble that the storm makes; only a bug is worth telling."""
+    ear, loggers = _Ear(), {name: logging.getLogger(name) for name in ("controller", "api", QUEUE)}
+    before = {name: (logger.level, logger.propagate) for name, logger in loggers.items()}
+    for name, logger in loggers.items():
+        logger.setLevel(logging.WARNING if name == QUEUE else logging.ERROR)
+        logger.propagate = False
+        logger.addHandler(ear)
     try:
-        yield
+        yield ear
     finally:
-        logging.disable(logging.NOTSET)
+        for name, logger in loggers.items():
+            logger.setLevel(before[name][0])
+            logger.propagate = before[name][1]
+            logger.removeHandler(ear)

@@ -1,5 +1,6 @@
 """One simulated world with two controllers, sidecars and pools: what a seed decides at its start."""
 
+import asyncio
 import random
 from collections.abc import Callable
 from contextvars import Context
@@ -59,7 +60,7 @@ class Sidecar:
             namespace="default",
             patience=PATIENCE,
         )
-        process.start(waiters.run())
+        self.main = process.start(waiters.run())
 
 
 class Stage:
@@ -79,6 +80,7 @@ class Stage:
         self._build_railway(self.chance("world"))
         self.controllers: dict[str, Process] = {}
         self.sidecars: dict[str, Sidecar] = {}
+        self.mains: list[asyncio.Task[None]] = []  # None ends by itself.
         self._starts = 0
 
     def chance(self, what: str) -> random.Random:
@@ -179,9 +181,10 @@ class Stage:
             chance=dice,
         )
         charge = Charge(process.name, recipe, self.where, LIMITS)
-        process.start(Controller(ports, charge).run())
+        self.mains.append(process.start(Controller(ports, charge).run()))
 
     def _start_sidecar(self, slot: str) -> None:
         process = self._process(slot, self._start_sidecar)
         records = StormRecords(self.store, self.shape, self.weather)
-        self.sidecars[slot] = Sidecar(process, records, self.chance(process.name))
+        sidecar = self.sidecars[slot] = Sidecar(process, records, self.chance(process.name))
+        self.mains.append(sidecar.main)

@@ -49,7 +49,6 @@ class Users:
         self._numbers = iter(range(10**6))
         self.pools: dict[str, AgentPool] = {}
         self.customers: list[asyncio.Task[None]] = []
-        self.failures: list[BaseException] = []
 
     async def found(self) -> None:
         """The pools, before anything runs."""
