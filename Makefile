@@ -25,7 +25,7 @@ format: tools
 
 # How many tests there are: what CI holds a full run to.
 count: tools
-	$(BIN)/pytest --collect-only -q | sed -n 's/^\([0-9]*\) tests collected.*/\1/p' >tests/COUNT
+	$(BIN)/pytest --collect-only | sed -n 's/^\([0-9]*\) tests collected.*/\1/p' >tests/COUNT
 	@cat tests/COUNT
 
 # The locks name no index and no host; versions already locked stay unless they no longer fit.
