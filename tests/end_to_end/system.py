@@ -1,6 +1,7 @@
 """One `agent-pool up` in a state folder of its own, on ports of its own, for tests that kill parts of it."""
 
 import asyncio
+import contextlib
 import json
 import os
 import signal
@@ -109,14 +110,24 @@ class System:
         """The process of `controller`, `api` or `simulator`."""
         assert self._process is not None
         for process in psutil.Process(self._process.pid).children(recursive=True):
-            words = process.cmdline()
-            if "controller.cli" in words and part in words:
-                return process
+            with contextlib.suppress(psutil.NoSuchProcess):  # Dead, and not yet taken note of.
+                words = process.cmdline()
+                if "controller.cli" in words and part in words:
+                    return process
         raise AssertionError(f"no {part} runs")
 
     async def kill_child(self, part: str) -> None:
-        """kill -9 of one part; `up` starts it again."""
+        """kill -9 of one part, once it runs; `up` starts it again."""
+        async with asyncio.timeout(20):
+            while not self._runs(part):
+                await asyncio.sleep(0.05)
         self.child(part).kill()
+
+    def _runs(self, part: str) -> bool:
+        try:
+            return bool(self.child(part).is_running())
+        except AssertionError:
+            return False
 
     # ---------------------------------------------------------------- talking to it
 

@@ -13,25 +13,18 @@ from graphql import GraphQLSchema, OperationDefinitionNode, build_schema, parse,
 from graphql.execution.values import get_variable_values
 
 from controller.railway.client import RailwayClient
+from tests.facts import published_schema
 
 ROOT = Path(__file__).parents[2]
-# Railway's own, where this checkout stands beside it; and the part of it that the simulator speaks.
-SCHEMAS = {
-    "published": ROOT.parent / "shared" / "facts" / "railway.schema.graphql",
-    "simulator": ROOT / "controller" / "railway" / "simulator" / "schema.graphql",
+SIMULATED = ROOT / "controller" / "railway" / "simulator" / "schema.graphql"
+# Railway's own, and the part of it that the simulator speaks.
+SCHEMAS: dict[str, Callable[[], GraphQLSchema]] = {
+    "published": published_schema,
+    "simulator": cache(lambda: build_schema(SIMULATED.read_text())),
 }
 ENDPOINT = "https://railway.test/graphql/v2"
 TOKEN = "canary-token-7f3a"
 NOW = datetime(2026, 8, 1, 12, 0, tzinfo=UTC)
-
-
-@cache
-def schema_named(name: str) -> GraphQLSchema:
-    return build_schema(SCHEMAS[name].read_text())
-
-
-def known_schemas() -> list[str]:
-    return [name for name, path in SCHEMAS.items() if path.exists()]
 
 
 @dataclass(frozen=True)
@@ -93,7 +86,7 @@ class Script(httpx.AsyncBaseTransport):
 
 def _as_railway_would(body: dict[str, Any]) -> None:
     """Refuse what the schema refuses: an unknown field, a variable of the wrong shape."""
-    schema, document = schema_named(known_schemas()[0]), parse(body["query"])
+    schema, document = published_schema(), parse(body["query"])
     assert validate(schema, document) == []
     (operation,) = (d for d in document.definitions if isinstance(d, OperationDefinitionNode))
     wrong = get_variable_values(schema, operation.variable_definitions or (), body["variables"])

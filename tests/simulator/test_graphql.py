@@ -21,9 +21,9 @@ from controller.railway.limits import allowance
 from controller.railway.simulator.faults import Plan
 from controller.railway.simulator.graphql_api import schema
 from controller.railway.simulator.ratelimit import Budget, ResetFormat
+from tests.facts import OPERATIONS, published_schema
 from tests.simulator.builders import Clock, a_lab
 
-FACTS = Path(__file__).resolve().parents[3] / "shared" / "facts"
 HERE = Path(__file__).resolve().parents[2] / "controller" / "railway"
 OBSERVE = """
 query ($p: String!, $e: String!, $first: Int, $after: String) {
@@ -49,11 +49,6 @@ mutation ($a: String!, $b: String!, $c: String!) {
 # ---------------------------------------------------------------- the schema
 
 
-needs_facts = pytest.mark.skipif(
-    not FACTS.exists(), reason="the published schema lies beside the repository, not in it"
-)
-
-
 def differences(ours: GraphQLSchema, published: GraphQLSchema) -> list[str]:
     """What ours says otherwise than the published one."""
     found = []
@@ -75,20 +70,16 @@ def differences(ours: GraphQLSchema, published: GraphQLSchema) -> list[str]:
     return found
 
 
-@needs_facts
 def test_our_schema_is_a_subset_of_the_published_one() -> None:
-    published = build_schema((FACTS / "railway.schema.graphql").read_text())
-    assert differences(schema(), published) == []
+    assert differences(schema(), published_schema()) == []
 
 
-@needs_facts
 def test_a_field_an_argument_or_a_word_of_our_own_would_be_noticed() -> None:
-    published = build_schema((FACTS / "railway.schema.graphql").read_text())
     ours = build_schema(
         "type Query { deployment(id: String!, x: Int): Deployment! nobody: Int }"
         " type Deployment { status: DeploymentStatus } enum DeploymentStatus { SUCCESS NOBODY }"
     )
-    assert differences(ours, published) == [
+    assert differences(ours, published_schema()) == [
         "Query.deployment",
         "Query.nobody",
         "Deployment.status",
@@ -96,9 +87,8 @@ def test_a_field_an_argument_or_a_word_of_our_own_would_be_noticed() -> None:
     ]
 
 
-@needs_facts
 def test_every_operation_that_a_pool_needs_is_valid_here() -> None:
-    document = parse((FACTS / "railway.operations.graphql").read_text())
+    document = parse(OPERATIONS.read_text())
     left_out = {"NotificationRules", "NotificationRuleCreate", "DeploymentWatch"}
     kept = [d for d in document.definitions if getattr(d, "name").value not in left_out]  # noqa: B009
     document.definitions = tuple(kept)
