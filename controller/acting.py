@@ -23,7 +23,6 @@ from controller.template import Recipe
 
 log = logging.getLogger(__name__)
 
-CREATES = (Verb.CREATE_EMPTY, Verb.CREATE_WHOLE)
 NOT_READY_AGAIN_S = 5.0  # Railway's own advice for a domain that cannot be made yet.
 WRITE_TRIES = 3
 
@@ -96,9 +95,9 @@ class Actor:
             verb = lifecycle.next_act(instance, sight, course, self._time.now())
             if verb is None:
                 if self.wants_name(instance):
-                    await self._rename(instance, pool)
+                    await self._rename(instance)
                 return None
-            if verb in CREATES and not await self._has_room(instance, pool):
+            if verb in lifecycle.CREATES and not await self._has_room(instance, pool):
                 return None  # It keeps its place, until there is room for it.
             current = await self._current(instance, pool, verb)
             written = current and await self._perform(verb, current, pool, course)
@@ -176,7 +175,7 @@ class Actor:
             await self._write(instance, status=status)
         return None
 
-    async def _rename(self, instance: AgentInstance, pool: AgentPool | None) -> None:
+    async def _rename(self, instance: AgentInstance) -> None:
         """So that it can be found in Railway's dashboard; once, and only what nobody renamed."""
         ref = instance.spec.claim_ref
         assert ref is not None  # noqa: S101

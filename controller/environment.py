@@ -8,7 +8,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from api.types import AgentInstance, InstancePhase, Key
-from controller.lifecycle import Verb
+from controller.lifecycle import CREATES, Verb
 from controller.railway import (
     Access,
     Gone,
@@ -65,10 +65,8 @@ class Environment:
         self.sight = Sight(
             wrote=self._wrote, doubts=self._doubts, deletes=self._deletes, scheme=scheme
         )
-        self._full, self._full_until = (
-            "",
-            0.0,
-        )  # Railway has no room for more: what it said, and till when.
+        self._full = ""  # Railway has no room for more: what it said,
+        self._full_until = 0.0  # and until when it is not asked again.
         self.access: Access | None = None
         self.weather = Weather(None, "NotLookedYet")
         self.requests = 0
@@ -155,7 +153,7 @@ class Environment:
         Raises RailwayError; where the effect may have happened, nothing more is sent before a look.
         """
         name = instance.metadata.name
-        creates = verb in (Verb.CREATE_EMPTY, Verb.CREATE_WHOLE)
+        creates = verb in CREATES
         if creates and self._clock() < self._full_until:
             raise NoCapacity(self._full)
         found = await self._guarded(name, lane, lambda: self._send(verb, instance, make))

@@ -58,6 +58,9 @@ class Verb(StrEnum):
     DELETE = "DeleteAsked"
 
 
+CREATES = (Verb.CREATE_EMPTY, Verb.CREATE_WHOLE)
+
+
 @dataclass(frozen=True, slots=True)
 class Course:
     """How instances of one pool come to be with this token, and how long that may take.
@@ -273,7 +276,7 @@ def stepped(
 ) -> InstanceStatus:
     """The status once Railway has answered that this was done; `found`: service_id or url."""
     status = status.model_copy(update=found)
-    if verb in (Verb.CREATE_EMPTY, Verb.CREATE_WHOLE):
+    if verb in CREATES:
         return marked(status, "Created", now, verb)
     if verb is Verb.CREATE_DOMAIN:
         return _with_course(marked(status, "Exposed", now, verb), None, course, now)

@@ -303,8 +303,8 @@ class Reconciler:
         """Retire what is not needed, intend what is missing: both on record before Railway hears."""
         orphans, waiting = self._orphans(pool), self._waiting(view)
         (self._urgent.add if waiting else self._urgent.discard)(key_of(pool))
-        stall = self._stall(pool, instances)
         current = template.template_hash(pool, self._recipe)
+        stall = self._stall(pool, instances, current)
         plan = sizing.plan(pool, instances, waiting, orphans, stall, current, view.now)
         retire = [(i, lifecycle.retiring(i, why, view.now)) for i, why in plan.retire]
         instances = await self._write(instances, retire)
@@ -325,8 +325,9 @@ class Reconciler:
     def is_urgent(self, key: Key) -> bool:
         return key in self._urgent
 
-    def _stall(self, pool: AgentPool, instances: Sequence[AgentInstance]) -> Stall | None:
-        current = template.template_hash(pool, self._recipe)
+    def _stall(
+        self, pool: AgentPool, instances: Sequence[AgentInstance], current: str
+    ) -> Stall | None:
         return self._unfit(pool) or sizing.failing(pool, instances, current)
 
     def _unfit(self, pool: AgentPool) -> Stall | None:
@@ -347,13 +348,14 @@ class Reconciler:
         """The status, once a pass, and only when it changed. Before a look nothing new is known."""
         if self._environment.weather.reachable is None:
             return
-        stall = self._stall(pool, instances)
+        current = template.template_hash(pool, self._recipe)
+        stall = self._stall(pool, instances, current)
         status = sizing.pool_status(
             pool,
             instances,
             waiting=sum(c.status.phase is ClaimPhase.PENDING for c in view.claims),
             orphans=self._orphans(pool),
-            template_hash=template.template_hash(pool, self._recipe),
+            template_hash=current,
             stall=stall,
             weather=self._environment.weather,
             now=view.now,
