@@ -201,7 +201,19 @@ def _answered(
         return idle.model_copy(update={"ready_at": status.ready_at or now})
     if status.phase is InstancePhase.IDLE:
         return _turned(status, STARTING, "Ready", False, "NotReady", now)
-    return _in_time(status, now, course)
+    return _in_time(status, now, course) if status.ready_at is None else _again(status, now, course)
+
+
+def _again(status: InstanceStatus, now: datetime, course: Course | None) -> InstanceStatus:
+    """Ready once, and for as long as a start may take it says itself that it is not: Failed.
+
+    In its own words only: one that cannot be reached may be fine, and our network not.
+    """
+    ready = condition(status.conditions, "Ready")
+    if course is None or ready is None or status.phase is not STARTING:
+        return status
+    late = now - ready.last_transition_time > course.provision_timeout
+    return failed(status, "NotReadyAgain", now) if late else status
 
 
 def _in_time(status: InstanceStatus, now: datetime, course: Course | None) -> InstanceStatus:

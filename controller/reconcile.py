@@ -12,7 +12,7 @@ from datetime import timedelta
 from typing import Protocol
 
 from api.conditions import condition, is_true
-from api.records import Fate, NotFound, Outcome, Records, RecordsError, View
+from api.records import Bind, Fate, NotFound, Outcome, Records, RecordsError, View
 from api.types import (
     AgentClaim,
     AgentInstance,
@@ -106,6 +106,7 @@ class Reconciler:
         self._chance = chance
         self._wishes = wishes
         self._news = news
+        self._binding: set[str] = set()  # Claims (uids) whose bind is on its way to the records.
         self._urgent: set[Key] = set()  # Pools where claims wait for what is created.
         self._bind_after = time.now()  # While agents cannot be reached: the next bind.
         self.reported: dict[Key, PoolStatus] = {}  # What each pool's status said last, for metrics.
@@ -125,7 +126,7 @@ class Reconciler:
             return None
         match = sizing.match(there, pool, at_most)
         attempt, began = Attempt(by=self._me, at=there.now), self._clock()
-        held = await self._records.bind(match.binds, attempt) if match.binds else []
+        held = await self._bind(match.binds, attempt)
         for bind in held:
             self._promise(bind.claim, bind.instance, pool, bound_at=began)
             extra = {"claim": bind.claim.metadata.name, "instance": bind.instance.metadata.name}
@@ -137,6 +138,15 @@ class Reconciler:
             return BIND_AGAIN_S
         more = len(there.claims) == at_most and (held or match.refused)
         return 0.0 if more else None  # Where nobody is idle, an instance that becomes so rings.
+
+    async def _bind(self, binds: Sequence[Bind], attempt: Attempt) -> Sequence[Bind]:
+        """On record. Meanwhile no full pass may take these for somebody else's and wait for an answer."""
+        uids = {bind.claim.metadata.uid for bind in binds}
+        self._binding |= uids
+        try:
+            return await self._records.bind(binds, attempt) if binds else ()
+        finally:
+            self._binding -= uids
 
     async def _refuse(self, claims: Sequence[AgentClaim]) -> None:
         now, said = self._time.now(), "no agent is idle"
@@ -171,6 +181,7 @@ class Reconciler:
     async def pool_pass(self, key: Key) -> float | None:
         """Everything but the hot path: claims, instances, size, status; in this order."""
         asked = self._looking.owes(key)
+        await self._records.tidy(key)
         view = await self._records.view(key)
         self._time.saw(view.now)
         await self._see_to_claims(view)
@@ -199,7 +210,7 @@ class Reconciler:
         ends = [Outcome(c, status) for c, status in late if status is not None]
         await self._fail(ends)
         for claim in view.claims:
-            if claim.status.phase is ClaimPhase.BOUND:
+            if claim.status.phase is ClaimPhase.BOUND and claim.metadata.uid not in self._binding:
                 await self._see_to_bound(claim, there, view.pool)
         if len(ends) < sum(c.status.phase is ClaimPhase.PENDING for c in view.claims):
             self._wishes.bind(pool_key(view.claims[0]))

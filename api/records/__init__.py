@@ -248,6 +248,11 @@ class Records(Protocol):
         + new <= maxTotal of the live pool record. Returns those on record."""
         ...
 
+    async def tidy(self, pool: Key) -> None:
+        """Take back what a writer that died left half written: an intent that was never counted. Where an
+        intent is one write there is nothing to take back."""
+        ...
+
     async def write_instances(self, changed: Sequence[AgentInstance]) -> list[AgentInstance | None]:
         """Write statuses, `template_hash` and `key_id`, over the versions that were read; None where
         the record had changed since. Nothing else of the spec is written."""

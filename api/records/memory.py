@@ -276,8 +276,6 @@ class MemoryRecords:
                 lambda: [self._intend_in_one(pool, intent, orphans) for intent in instances],
             )
         else:
-            for left in self.store.abandoned(pool):
-                await self._undo(left)
             made = [await self._intend_in_two(pool, intent, orphans) for intent in instances]
         return [intent for intent in made if intent is not None]
 
@@ -303,6 +301,10 @@ class MemoryRecords:
         if made is not None:
             await self._undo(made)
         return None
+
+    async def tidy(self, pool: Key) -> None:
+        for left in self.store.abandoned(pool):
+            await self._undo(left)
 
     async def _undo(self, made: AgentInstance) -> None:
         with suppress(Conflict, NotFound):  # Somebody else was quicker.

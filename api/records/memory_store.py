@@ -139,6 +139,27 @@ class MemoryStore:
         mine, yours = now.metadata, read.metadata
         return mine.uid == yours.uid and mine.resource_version == yours.resource_version
 
+    # ---- a backup
+    def backup(self) -> Tables:
+        """The records as they stand; what is written later does not change it."""
+        kept = Tables()
+        for kind, table in self.tables.by_kind.items():
+            kept.by_kind[kind].update(table)
+        return kept
+
+    def restore(self, kept: Tables) -> None:
+        """All records as they were. Versions go on; whoever led must win its lease again."""
+        for kind, now in self.tables.by_kind.items():
+            then = kept.by_kind[kind]
+            for key in sorted({*now, *then}):
+                if key not in then:
+                    self._record(Change(kind, key, None))
+                elif then[key] is not now.get(key):
+                    self._put(then[key], rings=False)
+        for name, lease in self.leases.items():
+            self.leases[name] = replace(lease, holder="", version=lease.version + 1)
+        self.sever()
+
     # ---- what users write
     def create(self, thing: Thing, *, ordered: bool) -> Thing:
         """Raises AlreadyExists, Invalid. `ordered`: with a `seq`, as rows have."""
@@ -315,12 +336,12 @@ class MemoryStore:
         meta = now.metadata.model_copy(update={"annotations": {}})
         return self._put(now.model_copy(update={"metadata": meta}))
 
-    def abandoned(self, pool: AgentPool) -> list[AgentInstance]:
+    def abandoned(self, pool: Key) -> list[AgentInstance]:
         """Intents of this pool that nobody counted: whoever wrote them died in between."""
         return [
             i
             for i in self.tables.instances.values()
-            if pool_key(i) == key_of(pool)
+            if pool_key(i) == pool
             and not counted(i)
             and self.clock() - (i.metadata.creation_timestamp or self.clock()) > ABANDONED
         ]

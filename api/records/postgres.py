@@ -275,6 +275,9 @@ class PostgresRecords:
 
         return list(map(instance_of, await self._ask(write)))
 
+    async def tidy(self, pool: Key) -> None:
+        """An intent is one write here."""
+
     async def write_instances(self, changed: Sequence[AgentInstance]) -> list[AgentInstance | None]:
         async def write(some: Sequence[AgentInstance]) -> list[AgentInstance | None]:
             rows = await self._rows(

@@ -5,6 +5,7 @@ What belongs to a stopped process waits; what belongs to a dead one never runs a
 """
 
 import asyncio
+import random
 from collections import deque
 from collections.abc import Callable, Coroutine
 from contextvars import Context, ContextVar, copy_context
@@ -23,9 +24,10 @@ class ConnectionLost(Exception):
 class StormLoop(VirtualTimeLoop):
     """Runs what belongs to nobody and to running processes; `step()` is called after each callback."""
 
-    def __init__(self, step: Callable[[], None]) -> None:
+    def __init__(self, step: Callable[[], None], chance: random.Random) -> None:
         super().__init__()
         self._step = step
+        self._chance = chance
         self.steps = 0
         self._disposing = False
         self.processes: list[Process] = []
@@ -34,7 +36,37 @@ class StormLoop(VirtualTimeLoop):
     def make_task(self, *args: Any, **options: Any) -> CountedTask:
         task = super().make_task(*args, **options)
         self.tasks.append(task)
+        context: Context | None = options.get("context")
+        process = context.get(PROCESS) if context is not None else PROCESS.get()
+        if process is not None:
+            process.tasks.append(task)
         return task
+
+    def _run_once(self) -> None:
+        """What is ready runs in its order within a process; between processes the dice decide."""
+        if not self._ready and not self._stopping:
+            self._jump()
+        count = len(self._ready)
+        if count > 1:
+            self._ready.extend(self._mixed([self._ready.popleft() for _ in range(count)]))
+        for _ in range(count):
+            handle = self._ready.popleft()
+            if not handle.cancelled():
+                self.run(handle)
+
+    def _mixed(self, batch: list[asyncio.Handle]) -> list[asyncio.Handle]:
+        lines: dict[Process | None, deque[asyncio.Handle]] = {}
+        for handle in batch:
+            lines.setdefault(context_of(handle).get(PROCESS), deque()).append(handle)
+        if len(lines) < 2:
+            return batch
+        mixed, left = [], list(lines.values())
+        while left:
+            line = self._chance.choice(left)
+            mixed.append(line.popleft())
+            if not line:
+                left.remove(line)
+        return mixed
 
     def run(self, handle: asyncio.Handle) -> None:
         context = context_of(handle)
@@ -42,7 +74,8 @@ class StormLoop(VirtualTimeLoop):
         if process is None or process.runs or self._disposing:
             handle._run()
             self.steps += 1
-            self._step()
+            if not self._disposing:
+                self._step()
         else:
             process.keep(handle)
 
@@ -70,6 +103,7 @@ class Process:
         self._died = died
         self.dead = False
         self.stopped = False
+        self.tasks: list[CountedTask] = []
         self._held: deque[asyncio.Handle] = deque()
         self._loop = loop
         loop.processes.append(self)

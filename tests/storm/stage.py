@@ -10,33 +10,46 @@ from datetime import UTC, datetime, timedelta
 from api.door import Door, Patience
 from api.records.memory import MemoryRecords, Shape
 from api.records.memory_store import MemoryStore
+from api.replenish import Replenish
 from api.types import AgentPool, RailwayRef, ReclaimPolicy, RepoSource, Source, Template
 from api.waiters import Waiters
 from controller.leading import Controller
+from controller.railway import Railway
+from controller.railway.client import RailwayClient
+from controller.railway.simulator import deploys
 from controller.railway.simulator.acts import Acts
 from controller.railway.simulator.evidence import Writer
-from controller.railway.simulator.faults import Faults
+from controller.railway.simulator.front import Front
 from controller.railway.simulator.habits import Pace
 from controller.railway.simulator.house import AgentHouse
 from controller.railway.simulator.inprocess import SimulatedAgents, SimulatedRailway
+from controller.railway.simulator.ratelimit import Budget, Edge
 from controller.railway.simulator.state import Thing, TokenKind
 from controller.railway.simulator.world import World
 from controller.template import Recipe
 from controller.term import Charge, Limits, Ports
 from tests.builders import a_pool
+from tests.history.events import Serves
 from tests.storm import weather
-from tests.storm.facts import Facts, SignedLog
+from tests.storm.fate import Fate
 from tests.storm.processes import Process, StormLoop
-from tests.storm.story import History
-from tests.storm.weather import HANDOVER_TIMEOUT_S, Weather
-from tests.storm.wires import Network, StormRecords, WiredAgents, WiredRailway
+from tests.storm.weather import CLOCK_JUMP_S, HANDOVER_TIMEOUT_S, FatedFaults, Weather
+from tests.storm.wires import Network, StormRecords, WiredAgents, WiredHttp, WiredRailway
+from tests.storm.witness import Witness, WitnessedLog
 
 EPOCH = datetime(2026, 8, 1, 12, 0, tzinfo=UTC)
-LIMITS = Limits(tick_s=15.0, handover_timeout_s=HANDOVER_TIMEOUT_S)
+LIMITS = Limits(  # So few at once that some wait in line.
+    tick_s=15.0, handover_timeout_s=HANDOVER_TIMEOUT_S, calls_at_once=2, creates_at_once=2
+)
 PATIENCE = Patience(verdict_s=5.0, answer_s=30.0)
 # An agent answers at once, or takes its time: less than is left of an attempt when a call may still begin.
 ANSWERS_S = ((0.03, 0.15), (0.1, 4.0), (2.0, 7.0))
 RESTART_S = (0.2, 8.0)
+CLOCK_PACE = (0.98, 1.02)
+GRAPHQL_SHARE = 0.1
+ENDPOINT = "https://railway.simulated/graphql/v2"
+TOKEN = "token-canary-1"
+REPO = "xmtplabs/agent"
 WIDE = timedelta(seconds=90)
 
 
@@ -60,23 +73,26 @@ class Sidecar:
             namespace="default",
             patience=PATIENCE,
         )
+        self.replenish = Replenish(records, waiters, "default")
         self.main = process.start(waiters.run())
 
 
 class Stage:
     """`controllers` and `sidecars` are what runs now, by slot; a slot whose process died is filled again."""
 
-    def __init__(self, seed: int, shape: Shape, loop: StormLoop) -> None:
-        self.loop, self.shape = loop, shape
+    def __init__(self, seed: int, shape: Shape, loop: StormLoop, fate: Fate) -> None:
+        self.loop, self.shape, self.fate = loop, shape, fate
         self._seed = seed
-        self.history = History(loop.time)
-        self.weather = Weather(self.chance("weather"))
+        self.witness = Witness(loop.time)
+        self.weather = Weather(self.chance("weather"), fate)
+        self._clocks = self.chance("clocks")
+        self._skew_s = 0.0
         self.store = MemoryStore(self._store_now, self.chance("store"))
-        log = SignedLog()
-        self.store.log = log
+        self.store.log = WitnessedLog(self.witness)
         self.store.arrivals = self.weather.arrivals
-        self.facts = Facts(log, loop.time, self.history.say)
-        self.network = Network(self.weather, self.facts, self.chance("network"))
+        secret = f"-canary-{self.store.rng.getrandbits(128):032x}".encode()
+        self.store.installation = replace(self.store.installation, instance_secret=secret)
+        self.network = Network(self.weather, self.witness, self.chance("network"))
         self._build_railway(self.chance("world"))
         self.controllers: dict[str, Process] = {}
         self.sidecars: dict[str, Sidecar] = {}
@@ -92,28 +108,65 @@ class Stage:
 
     def _store_now(self) -> datetime:
         """Kubernetes tells whole seconds."""
-        return self._now() if self.shape is Shape.ONE else self._now().replace(microsecond=0)
+        now = self._now() + timedelta(seconds=self._skew_s)
+        return now if self.shape is Shape.ONE else now.replace(microsecond=0)
+
+    def set_the_clock(self) -> None:
+        """Somebody sets the clock of the store's machine."""
+        self._skew_s += self._clocks.uniform(*CLOCK_JUMP_S)
+        self.witness.happened("the store's clock jumps")
 
     def _build_railway(self, rng: random.Random) -> None:
-        faults = Faults.of(weather.plan(rng))
+        faults = FatedFaults.of(weather.plan(rng))
+        faults.fate = self.fate
         pace = replace(Pace(), answer_s=rng.choice(ANSWERS_S))
         clock = lambda: self._now().timestamp()  # noqa: E731
         self.world = StormWorld(clock, rng, pace=pace, faults=faults)
-        self.facts.world = self.world
         kind: TokenKind = rng.choice(("project", "workspace"))
-        environment = self.world.found({kind: "token"})
-        self.writer = Writer(self.world, self.facts)
+        environment = self.world.found({kind: TOKEN})
+        self.writer = Writer(self.world, self.witness)
         self.house = AgentHouse(self.world, self.writer)
         self.acts = Acts(self.world, self.house)
-        self._railway = SimulatedRailway(
-            self.world, self.world.tokens["token"], environment, self.writer
-        )
-        self._agents = SimulatedAgents(self.house, provision_timeout_s=HANDOVER_TIMEOUT_S)
+        token = self.world.tokens[TOKEN]
+        simulated = SimulatedRailway(self.world, token, environment, self.writer)
         self.where = RailwayRef(
-            endpoint=self._railway.endpoint,
+            endpoint=ENDPOINT,
             project_id=environment.project_id,
             environment_id=environment.id,
         )
+        # The product's own client over the simulator's GraphQL is dear: some seeds have it, most do not.
+        by_graphql = rng.random() < GRAPHQL_SHARE
+        front = Front(self.world, self.writer, Budget(clock), Edge(clock))
+        self._railway: Callable[[], Railway] = lambda: (
+            self._client(front) if by_graphql else WiredRailway(simulated, self.network)
+        )
+        self._agents = SimulatedAgents(self.house, provision_timeout_s=HANDOVER_TIMEOUT_S)
+
+    def _client(self, front: Front) -> Railway:
+        """One process's own."""
+        return RailwayClient(
+            self.where.endpoint,
+            TOKEN,
+            self.where.project_id,
+            self.where.environment_id,
+            clock=self._now,
+            transport=WiredHttp(front, self.network),
+        )
+
+    def take_census(self) -> None:
+        """Ask every agent from outside what it says of itself."""
+        world = self.world
+        for service in list(world.services.values()):
+            if service.gone_at is not None:
+                continue
+            for instance in world.instances_of(service.id):
+                served = deploys.serving(instance, world.now)
+                run = served[0].process if served and served[1] in deploys.UP else None
+                ready = run is not None and run.ready_at is not None and run.ready_at <= world.now
+                used = run is not None and run.provisioned
+                said = run.conversation_id if run else None
+                name = instance.variables.get("POOL_INSTANCE_ID", service.name)
+                self.witness.say(Serves("agent", service.id, name, ready, used, said))
 
     # ---------------------------------------------------------------- pools
 
@@ -123,7 +176,7 @@ class Stage:
 
     def _pool(self, name: str, rng: random.Random) -> AgentPool:
         min_idle = rng.randint(1, 3)
-        repo = Source(repo=RepoSource(name="xmtplabs/agent"))
+        repo = Source(repo=RepoSource(name=REPO))
         source = rng.choice((Source(image="agents/convos:1"), repo))
         return a_pool(
             name=name,
@@ -151,12 +204,12 @@ class Stage:
         self._starts += 1
 
         def died() -> None:
-            self.history.say(slot, (), f"{process.name} dies")
+            self.witness.happened("dies", actor=process.name)
             after_s = self.chance(f"{process.name} dies").uniform(*RESTART_S)
             self.loop.call_later(after_s, self._again, again, slot, context=Context())
 
         process = Process(f"{slot}.{self._starts}", self.loop, died)
-        self.history.say(slot, (), f"{process.name} starts")
+        self.witness.happened("starts", actor=process.name)
         return process
 
     def _again(self, start: Callable[[str], None], slot: str) -> None:
@@ -166,18 +219,19 @@ class Stage:
     def _start_controller(self, slot: str) -> None:
         process = self.controllers[slot] = self._process(slot, self._start_controller)
         dice = self.chance(process.name)
-        begun = dice.uniform(0, 1000)  # Nobody's clock begins where another's does.
+        # Nobody's clock begins where another's does, or goes as fast.
+        begun, pace = dice.uniform(0, 1000), dice.uniform(*CLOCK_PACE)
         installed = self.store.installation
         recipe = Recipe(
             owner_id=installed.owner_id,
             secrets=(installed.instance_secret,),
-            instance_variables={"INSTANCE_ANTHROPIC_API_KEY": "key"},
+            instance_variables={"INSTANCE_ANTHROPIC_API_KEY": "model-canary-key"},
         )
         ports = Ports(
             StormRecords(self.store, self.shape, self.weather),
-            WiredRailway(self._railway, self.network),
+            self._railway(),
             WiredAgents(self._agents, self.network),
-            clock=lambda: begun + self.loop.now_s,
+            clock=lambda: begun + self.loop.now_s * pace,
             chance=dice,
         )
         charge = Charge(process.name, recipe, self.where, LIMITS)

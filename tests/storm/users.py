@@ -1,9 +1,9 @@
-"""People around the product: they claim and hang up, release, edit pools, and meddle with Railway by hand."""
+"""People who want agents: they claim and hang up, ask again, ask twice at once, look on, release."""
 
 import asyncio
-import random
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine
 from contextvars import Context
+from dataclasses import replace
 from typing import Any
 
 from api.answers import Answer, Served
@@ -11,40 +11,25 @@ from api.door import ClaimRequest
 from api.records import RecordsError
 from api.records.memory import MemoryRecords
 from api.records.memory_store import no_pause
-from api.types import (
-    AgentClaim,
-    AgentInstance,
-    AgentPool,
-    ClaimPhase,
-    InstancePhase,
-    OnEmpty,
-    ReclaimPolicy,
-    Source,
-    Template,
-)
-from controller.railway.simulator.holdings import Refusal
+from api.types import AgentClaim, AgentPool, OnEmpty, ReclaimPolicy
 from tests.builders import a_claim
-from tests.storm.facts import Answered
+from tests.history.events import Answered, Asked
 from tests.storm.processes import ACTOR, ConnectionLost
 from tests.storm.stage import WIDE, Sidecar, Stage
+from tests.storm.witness import wish
 
 TRIES = 12  # Of a key; then its owner has lost patience.
-EDITS: Sequence[Callable[[random.Random, AgentPool], dict[str, Any]]] = (
-    lambda rng, pool: {"min_idle": rng.randint(0, pool.spec.max_total)},
-    lambda rng, pool: {"max_total": pool.spec.min_idle + rng.randint(0, 8)},
-    lambda rng, pool: {"template": Template(source=Source(image=f"agents/convos:{rng.random()}"))},
-    lambda rng, pool: {"reclaim_policy": rng.choice(list(ReclaimPolicy))},
-    lambda rng, pool: {"paused": not pool.spec.paused},
-)
+FINAL = (200, 400, 409, 500)
+TROUBLE = (RecordsError, ConnectionLost, TimeoutError)
+Work = Callable[[], Coroutine[Any, Any, None]]
 
 
 class Users:
-    """`start()` lets customers come; `meddle()` is one sudden act of anybody."""
+    """`found()` the pools, then `start()` lets customers come until the storm is over."""
 
     def __init__(self, stage: Stage) -> None:
         self._stage = stage
         self._rng = stage.chance("users")
-        self._sudden = stage.chance("meddle")
         self._people = MemoryRecords(stage.store, stage.shape, lag=0, pause=no_pause)
         self._numbers = iter(range(10**6))
         self.pools: dict[str, AgentPool] = {}
@@ -57,8 +42,9 @@ class Users:
             await self._people.create_pool(pool)
 
     def start(self, storm_s: float) -> None:
-        for n in range(self._rng.randint(3, 6)):
-            work = self._rng.choice((self._by_door, self._by_door, self._by_record))
+        kinds: list[Work] = [self._by_door] * 5 + [self._by_record] * 2 + [self._looks_on]
+        for n in range(self._rng.randint(3, 7)):
+            work = self._rng.choice(kinds)
             self.customers.append(self._person(f"customer-{n}", self._comes_again(work, storm_s)))
 
     def _person(self, name: str, work: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
@@ -66,25 +52,26 @@ class Users:
         context.run(ACTOR.set, name)
         return asyncio.get_running_loop().create_task(work, context=context)
 
-    async def _comes_again(
-        self, work: Callable[[], Coroutine[Any, Any, None]], storm_s: float
-    ) -> None:
-        loop, began = asyncio.get_running_loop(), self._rng.uniform(0, storm_s / 2)
+    async def _comes_again(self, work: Work, storm_s: float) -> None:
+        loop, began = asyncio.get_running_loop(), self._rng.uniform(0, storm_s / 3)
         await asyncio.sleep(began)
         while loop.time() < storm_s:
-            await work()
-            await asyncio.sleep(self._rng.expovariate(1 / 6))
+            if self._stage.fate.befalls(work.__name__.strip("_")):
+                await work()
+            await asyncio.sleep(self._rng.expovariate(1 / 4))
 
     # ---------------------------------------------------------------- claims by the door
 
     async def _by_door(self) -> None:
         ask = self._ask()
+        if ask.key is not None:
+            self._stage.witness.say(Asked(ACTOR.get(), ask.key, wish(ask.instructions)))
         answer = await self._until_answered(ask)
         if answer is None or answer.status != 200:
             return
         if ask.key is not None and self._rng.random() < 0.4:
             await asyncio.sleep(self._rng.uniform(0, 5))
-            await self._until_answered(ask)
+            await self._ask_again(ask)
         if self._rng.random() < 0.5:
             await asyncio.sleep(self._rng.uniform(0, 30))
             await self._release(answer.claim)
@@ -97,24 +84,34 @@ class Users:
             join_url="https://dev.convos.org/v2?i=group" if rng.random() < 0.2 else None,
             pool=rng.choice(sorted(self.pools)),
             key=f"key-{n}" if rng.random() < 0.7 else None,
-            wait_s=rng.choice((None, None, 0.0, 10.0)),
+            wait_s=rng.choice((None, 0.0, 10.0)),
         )
+
+    async def _ask_again(self, ask: ClaimRequest) -> None:
+        """By the same key: the same, the same twice at once, or something else."""
+        luck = self._rng.random()
+        if luck < 0.2:
+            await self._post(replace(ask, instructions=f"{ask.instructions} No, another."))
+        elif luck < 0.5:
+            await asyncio.gather(self._until_answered(ask), self._until_answered(ask))
+        else:
+            await self._until_answered(ask)
 
     async def _until_answered(self, ask: ClaimRequest) -> Answer | None:
         """The first answer that ends it; without a key there is but one try."""
         for _ in range(TRIES if ask.key else 1):
             answer = await self._post(ask)
-            if answer is not None and answer.status in (200, 400, 409, 500):
+            if answer is not None and answer.status in FINAL:
                 return answer
             await asyncio.sleep(self._rng.uniform(1.0, 6.0))
+        if ask.key is not None:
+            self._stage.witness.happened("gives up", ask.key)
         return None
 
     async def _post(self, ask: ClaimRequest) -> Answer | None:
         """None: the connection broke, or this client hung up."""
-        since, patience_s = (
-            asyncio.get_running_loop().time(),
-            self._rng.choice((0.3, 3.0, 60.0, 60.0)),
-        )
+        since = asyncio.get_running_loop().time()
+        patience_s = self._rng.choice((0.3, 3.0, 60.0, 60.0))
         sidecar = self._sidecar()
         if sidecar is None:
             return None
@@ -123,13 +120,9 @@ class Users:
                 answer: Answer = await sidecar.process.serve(sidecar.door.claim(ask))
         except (TimeoutError, ConnectionLost):
             return None
-        said = f"{sidecar.process.name} answers {answer.status} for {ask.agent_id}"
-        self._stage.history.say(ACTOR.get(), (answer.claim,), said)
-        if isinstance(answer.body, Served):
-            body = answer.body
-            self._stage.facts.answered(
-                Answered(since, ask.key, answer.claim, body.instance_id, body.conversation_id)
-            )
+        self._stage.witness.said(sidecar.process.name, repr(answer.body))
+        if answer.status in FINAL:
+            self._stage.witness.say(_answered(ask, answer, since))
         return answer
 
     def _sidecar(self) -> Sidecar | None:
@@ -139,13 +132,30 @@ class Users:
     async def _release(self, claim: str) -> None:
         sidecar = self._sidecar()
         if sidecar is not None:
-            try:
-                async with asyncio.timeout(20):
-                    await sidecar.process.serve(sidecar.door.release(claim), actor="release")
-            except (RecordsError, ConnectionLost, TimeoutError):
-                return
+            await self._call(sidecar, sidecar.door.release(claim), "release")
 
-    # ---------------------------------------------------------------- claims by record
+    async def _call(
+        self, sidecar: Sidecar, work: Coroutine[Any, Any, object], actor: str = ""
+    ) -> None:
+        try:
+            async with asyncio.timeout(40):
+                await sidecar.process.serve(work, actor=actor)
+        except TROUBLE:
+            return
+
+    # ---------------------------------------------------------------- others
+
+    async def _looks_on(self) -> None:
+        """Reads claims, waits for one, or wants the pool looked at."""
+        if (sidecar := self._sidecar()) is None:
+            return
+        luck, claims = self._rng.random(), sorted(k.name for k in self._stage.store.tables.claims)
+        if luck < 0.3:
+            await self._call(sidecar, sidecar.replenish())
+        elif luck < 0.5 or not claims:
+            await self._call(sidecar, sidecar.door.newest())
+        else:
+            await self._call(sidecar, sidecar.door.read(self._rng.choice(claims), luck * 20))
 
     async def _by_record(self) -> None:
         n, rng = next(self._numbers), self._rng
@@ -168,67 +178,16 @@ class Users:
         except RecordsError:
             return
 
-    # ---------------------------------------------------------------- sudden acts
 
-    def meddle(self) -> None:
-        """Somebody does something right now, whoever is in the middle of what."""
-        rng = self._sudden
-        act = rng.choice(
-            (self._edit, self._edit, self._drop_pool, self._release_one, self._release_one)
-            + (self._touch_service,) * 3
-            + (self._stage.store.sever,)
-        )
-        token = ACTOR.set("somebody")
-        try:
-            act()
-        except (RecordsError, Refusal):
-            pass
-        finally:
-            ACTOR.reset(token)
-
-    def _edit(self) -> None:
-        rng, store = self._sudden, self._stage.store
-        if pools := sorted(store.tables.pools.values(), key=_name):
-            pool = rng.choice(pools)
-            spec = pool.spec.model_copy(update=rng.choice(EDITS)(rng, pool))
-            store.replace_pool(pool.model_copy(update={"spec": spec}))
-
-    def _drop_pool(self) -> None:
-        """Deleted, and soon applied again."""
-        rng, store = self._sudden, self._stage.store
-        if pools := sorted(store.tables.pools.values(), key=_name):
-            store.delete(rng.choice(pools), unchanged=False)
-            asyncio.get_running_loop().call_later(
-                rng.uniform(0, 40), self.apply_again, context=Context()
-            )
-
-    def apply_again(self) -> None:
-        for pool in self.pools.values():
-            if all(_name(p) != _name(pool) for p in self._stage.store.tables.pools.values()):
-                self._stage.store.create(pool, ordered=True)
-
-    def _release_one(self) -> None:
-        """Of any claim, mostly of one that is just being handed over."""
-        rng, store = self._sudden, self._stage.store
-        claims = sorted(store.tables.claims.values(), key=_name)
-        bound = [c for c in claims if c.status.phase is ClaimPhase.BOUND]
-        if claims:
-            store.delete(rng.choice(bound or claims), unchanged=False)
-
-    def _touch_service(self) -> None:
-        rng, stage = self._sudden, self._stage
-        instances = [i for i in stage.store.tables.instances.values() if i.status.service_id]
-        if not instances:
-            return
-        instance = rng.choice(sorted(instances, key=_name))
-        doing = ["delete-service", "restart-agent", "crash-agent", "sleep-agent"]
-        if instance.spec.claim_ref is None and instance.status.phase is InstancePhase.IDLE:
-            doing = ["use-agent", "use-agent", *doing]
-        act = rng.choice(doing)
-        stage.history.say("somebody", (_name(instance),), f"{act} {_name(instance)}")
-        stage.acts.do({"act": act, "service": instance.status.service_id})
-        stage.writer.commit(op=act)
-
-
-def _name(thing: AgentPool | AgentClaim | AgentInstance) -> str:
-    return thing.metadata.name
+def _answered(ask: ClaimRequest, answer: Answer, since: float) -> Answered:
+    served = answer.body if isinstance(answer.body, Served) else None
+    return Answered(
+        actor=ACTOR.get(),
+        key=ask.key,
+        claim=answer.claim,
+        wish=wish(ask.instructions),
+        since=since,
+        status=answer.status,
+        instance=served.instance_id if served else None,
+        conversation=served.conversation_id if served else None,
+    )

@@ -2,11 +2,12 @@
 
 import asyncio
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 from api.records import Bell, Unavailable
-from controller.railway.simulator.faults import Plan
+from controller.railway.simulator.faults import Faults, Plan
+from tests.storm.fate import Fate
 from tests.storm.processes import PROCESS, Process
 
 # A stop outlasts the lease (5 s); now and then it outlasts an attempt as well.
@@ -14,12 +15,11 @@ STOP_S = (5.5, 9.0)
 LONG_STOP_S = (20.0, 50.0)
 HANDOVER_TIMEOUT_S = 15.0
 LATE_S = (0.1, 8.0)  # Until what was given up takes effect after all.
-VERY_LATE_S = (
-    8.0,
-    30.0,
-)  # The same, of some writes on record: somebody else has taken over by then.
+# The same, of some writes on record: somebody else has taken over by then.
+VERY_LATE_S = (8.0, 30.0)
 DECISIVE = ("bind", "bind claim", "bind instance", "settle")  # Writes that are worth being late.
 ON_THE_WAY_S = 1.5  # Of a call to an agent, at most.
+CLOCK_JUMP_S = (-4.0, 4.0)  # Of the store's clock, as when its machine is set right.
 
 API_FAULTS = (
     "rateLimited",
@@ -31,7 +31,9 @@ API_FAULTS = (
     "nullData",
     "cutOff",
     "halfPage",
+    "elsewhere",
     "readLag",
+    "serviceDeleted",
 )
 DEPLOY_FAULTS = ("deployFailed", "deployCrashed", "deployStuck", "deploySleeping", "neverReady")
 AGENT_FAULTS = (
@@ -89,16 +91,29 @@ def plan(rng: random.Random) -> Plan:
         for name in names:
             if rng.random() < 0.4:
                 chosen[name] = rng.uniform(0, rate)
+    if "serviceDeleted" in chosen:
+        chosen["serviceDeleted"] /= 10  # Of every request.
     return Plan(seed=rng.getrandbits(32), rates=chosen)
+
+
+class FatedFaults(Faults):
+    """The simulator's faults, each numbered with the other misfortunes of its storm."""
+
+    fate: Fate
+
+    def draw(self, name: str, targets: Collection[str] = ()) -> bool:
+        return super().draw(name, targets) and self.fate.befalls(name)
 
 
 class Weather:
     """The scheduler. `meddle()` is called where a user acts inside somebody's await."""
 
-    def __init__(self, rng: random.Random) -> None:
+    def __init__(self, rng: random.Random, fate: Fate) -> None:
         self._rng = rng
+        self.fate = fate
         self.rates = rates(rng)
         self.meddle: Callable[[], None] = lambda: None
+        self.killing: Callable[[Process], None] = lambda _: None
         self.ended = False
         self.crashes = 0
         self.stops = 0
@@ -120,13 +135,18 @@ class Weather:
             (rates.meddle, self._meddle),
         ):
             if luck < rate:
-                await happens()
+                if self.fate.befalls(op):
+                    await happens()
                 break
             luck -= rate
         else:
             await self._yield(luck)
-        if may_refuse and self._rng.random() < rates.refuse:
+        if may_refuse and self.unlucky(rates.refuse, f"no answer to {op}"):
             raise Unavailable(f"no answer to {op}")
+
+    def unlucky(self, rate: float, what: str) -> bool:
+        """The dice, and fate."""
+        return self._rng.random() < rate and self.fate.befalls(what)
 
     async def _yield(self, luck: float) -> None:
         """Others run: those who are ready, or all of some milliseconds."""
@@ -153,6 +173,7 @@ class Weather:
 
     def kill(self, process: Process) -> None:
         self.crashes += 1
+        self.killing(process)
         process.die()
 
     def halt(self, process: Process) -> None:
@@ -163,18 +184,18 @@ class Weather:
     def late_s(self, op: str = "") -> float | None:
         """In how long a write that is given up now takes effect; None: it is not given up."""
         often = 5 if op in DECISIVE else 1
-        if self._rng.random() >= self.rates.late * often:
+        if not self.unlucky(self.rates.late * often, f"{op} comes late"):
             return None
         return self._rng.uniform(*LATE_S)
 
     def very_late_s(self) -> float:
         return self._rng.uniform(*VERY_LATE_S) if self._rng.random() < 0.2 else 0.0
 
-    def arrivals(self, _: Bell) -> Sequence[float]:
+    def arrivals(self, bell: Bell) -> Sequence[float]:
         """Some bells are lost, some come late, some twice."""
         luck = self._rng.random()
         if luck < self.rates.bell_lost:
-            return ()
+            return () if self.fate.befalls(f"bell {bell.kind} is lost") else (0.0,)
         if luck < self.rates.bell_lost + 0.05:
             return (0.0, self._rng.random())
         return (0.0,) if luck > 0.3 else (self._rng.random() / 50,)

@@ -8,17 +8,19 @@ import asyncio
 import random
 from collections.abc import Awaitable, Callable
 from contextvars import Context
-from hashlib import sha256
 from typing import Any, TypeVar
+
+import httpx
 
 from api.records import RecordsError, Unavailable
 from api.records.memory import MemoryRecords, Shape
 from api.records.memory_store import MemoryStore
 from controller.agents import Agents, Heard, Letter, Reply, Status
 from controller.railway import Access, Allowance, Make, Observation, Railway, Unclear
-from tests.storm.facts import Facts
+from controller.railway.simulator.front import Front, Sent
 from tests.storm.processes import ACTOR
 from tests.storm.weather import ON_THE_WAY_S, Weather
+from tests.storm.witness import Witness
 
 T = TypeVar("T")
 Work = Callable[[], Awaitable[T]]
@@ -27,8 +29,8 @@ Work = Callable[[], Awaitable[T]]
 class Network:
     """What all wires of one world share."""
 
-    def __init__(self, weather: Weather, facts: Facts, rng: random.Random) -> None:
-        self.weather, self.facts, self.rng = weather, facts, rng
+    def __init__(self, weather: Weather, witness: Witness, rng: random.Random) -> None:
+        self.weather, self.witness, self.rng = weather, witness, rng
 
     def send(self, work: Work[T], after_s: float = 0.0) -> "asyncio.Task[tuple[Any, Any]]":
         """Let this happen in the world; its result and its error, one of them None."""
@@ -100,7 +102,7 @@ class WiredRailway:
         return answer
 
     async def _write(self, op: str, work: Work[T]) -> T:
-        late_s = self._network.weather.late_s()
+        late_s = self._network.weather.late_s(op)
         if late_s is None:
             return await self._read(op, work)
         self._network.send(work, late_s)
@@ -147,6 +149,29 @@ class WiredRailway:
         pass
 
 
+class WiredHttp(httpx.AsyncBaseTransport):
+    """The way of the real client's requests to the simulator's real front, over no socket."""
+
+    def __init__(self, front: Front, network: Network) -> None:
+        self._front, self._network = front, network
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        raw, weather = await request.aread(), self._network.weather
+
+        async def arrive() -> Sent:
+            return await self._front.answer(raw, request.headers, bool(request.url.query))
+
+        late_s = weather.late_s("request")
+        await weather.pause("request")
+        if late_s is not None:
+            self._network.send(arrive, late_s)
+            raise httpx.ReadTimeout("no answer")
+        sent: Sent = await self._network.answer(self._network.send(arrive))
+        await weather.pause("request")
+        headers = {**sent.headers, "Content-Type": sent.content_type}
+        return httpx.Response(sent.status, content=sent.body, headers=headers)
+
+
 class WiredAgents:
     """The `Agents` port of one process."""
 
@@ -154,32 +179,31 @@ class WiredAgents:
         self._there, self._network = there, network
 
     async def status(self, url: str, keys: tuple[str, ...]) -> Status:
-        network = self._network
-        await network.weather.pause("status")
-        if network.rng.random() < network.weather.rates.refuse:
+        network, weather = self._network, self._network.weather
+        await weather.pause("status")
+        if weather.unlucky(weather.rates.refuse, "status is not reached"):
             return Status(reached=False, refused=network.rng.random() < 0.5)
         said: Status = await network.answer(network.send(lambda: self._there.status(url, keys)))
-        await network.weather.pause("status")
+        await weather.pause("status")
         return said
 
     async def provision(self, url: str, keys: tuple[str, ...], letter: Letter) -> Reply:
         """Sent at once: a process stopped between its look at the clock and its first byte for longer than
         its attempt lasts would tell after its time, and no clock of its own could keep it from that."""
-        network = self._network
-        if network.rng.random() < network.weather.rates.refuse:
+        network, weather = self._network, self._network.weather
+        if weather.unlucky(weather.rates.refuse, "provision is not reached"):
             return Reply(Heard.UNREACHED)
-        call = network.facts.told(sha256(letter.instructions.encode()).hexdigest(), url)
+        network.witness.told(letter.instructions, url, over=False)
 
         async def arrive() -> Reply:
-            network.facts.arrived(call)
             try:
                 return await self._there.provision(url, keys, letter)
             finally:
-                network.facts.hung_up(call)
+                network.witness.told(letter.instructions, url, over=True)
 
-        on_the_way_s = min(network.weather.late_s() or 0.0, ON_THE_WAY_S)
+        on_the_way_s = min(weather.late_s("provision") or 0.0, ON_THE_WAY_S)
         reply: Reply = await network.answer(network.send(arrive, on_the_way_s))
-        await network.weather.pause("provision")
+        await weather.pause("provision")
         return reply
 
     async def close(self) -> None:

@@ -11,6 +11,7 @@
 | `nullData` | `{"data": null}` after the effect |
 | `cutOff` | the answer's body ends in its middle, after the effect |
 | `halfPage` | half of a list, which says that there is more and not where |
+| `elsewhere` | an environment is answered with another one, which is empty |
 | `apiSlow` | the answer comes late |
 | `readLag` | what is made or deleted shows 1 to 10 s later, and writes to it are refused until then |
 | `serviceDeleted` | somebody deletes a service by hand |
@@ -35,7 +36,8 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 BEFORE = ("rateLimited", "edgeLimited", "unavailable", "badGateway", "timeoutBefore")
 AFTER = ("timeoutAfter", "nullData", "cutOff")
-API = (*BEFORE, *AFTER, "problem", "halfPage", "apiSlow", "readLag", "serviceDeleted")
+LOOKS = ("halfPage", "elsewhere")
+API = (*BEFORE, *AFTER, *LOOKS, "problem", "apiSlow", "readLag", "serviceDeleted")
 DEPLOYS = ("deployFailed", "deployCrashed", "deployStuck", "deploySleeping", "slowBoot")
 HEARD = ("agentDies", "answerLost", "agent500", "agentGarbage", "agentWaiting")
 AGENTS = (*HEARD, "neverReady", "agentSlow", "agentDead", "agentRestarted", "agentUsed")

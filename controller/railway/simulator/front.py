@@ -8,7 +8,7 @@ from hmac import compare_digest
 from typing import Any
 
 from controller.railway.simulator.evidence import Writer
-from controller.railway.simulator.faults import BEFORE
+from controller.railway.simulator.faults import BEFORE, LOOKS
 from controller.railway.simulator.graphql_api import Api, Asked, Said, problem
 from controller.railway.simulator.habits import Span
 from controller.railway.simulator.ratelimit import Budget, Edge
@@ -104,8 +104,8 @@ class Front:
         broken = faults.draw("problem", targets)
         if broken and faults.rng.random() < 0.5:  # Nobody can tell whether it happened.
             return problem(trace_id)
-        half = faults.draw("halfPage", targets)
-        context = Context(self._world, token, self._budget, half)
+        spoilt = (faults.draw(name, targets) for name in LOOKS)
+        context = Context(self._world, token, self._budget, *spoilt)
         said = self._api.answer(asked, context, trace_id)
         return problem(trace_id) if broken else said
 

@@ -26,6 +26,7 @@ from controller.railway.errors import named_error
 from controller.railway.simulator import deploys, state
 from controller.railway.simulator.agent import Answer, Call
 from controller.railway.simulator.evidence import Writer
+from controller.railway.simulator.faults import LOOKS
 from controller.railway.simulator.holdings import Refusal
 from controller.railway.simulator.house import Cut, House
 from controller.railway.simulator.scopes import authorize, may
@@ -99,8 +100,8 @@ class SimulatedRailway:
                 return shown[after : after + PAGE], len(shown) > after + PAGE
 
             instances, more = await self._ask("environment", look)
-            if self._world.faults.draw("halfPage", ("environment",)):
-                raise Unclear("half a list")
+            if self._world.faults.first(LOOKS, ("environment",)) is not None:
+                raise Unclear("half a list, or another environment's")
             leaving = self._world.shown_deleted
             found |= {i.service_id: self._seen(i) for i in instances if not leaving(i)}
             if not more:

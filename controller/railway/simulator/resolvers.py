@@ -3,7 +3,7 @@
 # ruff: noqa: N803 (arguments are named as in the schema)
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from graphql import GraphQLResolveInfo
@@ -39,6 +39,7 @@ class Context:
     token: Token | None
     budget: Budget
     half_page: bool = False
+    elsewhere: bool = False
 
     def allow(self, operation: str, **where: str | None) -> World:
         authorize(self.world, self.token, operation, **where)
@@ -126,7 +127,8 @@ def _project(_: Any, info: Info, id: str) -> Project:
 
 def _environment(_: Any, info: Info, id: str, projectId: str | None = None) -> Environment:
     world: World = info.context.allow("environment", environment=id, project=projectId)
-    return world.environments[id]
+    asked = world.environments[id]
+    return replace(asked, id=world.new_id()) if info.context.elsewhere else asked
 
 
 def _service(_: Any, info: Info, id: str) -> Service:

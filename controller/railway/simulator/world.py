@@ -94,7 +94,7 @@ class World(Builds):
         self.effect("rename", service)
         return service
 
-    def delete_service(self, service_id: str, environment_id: str | None = None) -> None:
+    def delete_service(self, service_id: str, environment_id: str | None = None, **by: str) -> None:
         """From a fork alone, or from every environment that is no fork; gone some seconds later."""
         service = self.services.get(service_id)
         if service is None or service.gone_at is not None:
@@ -108,12 +108,12 @@ class World(Builds):
                 self.leave(instance, gone_at)
         if not self.instances_of(service_id):
             self.leave(service, gone_at)
-        self.effect("serviceDelete", service)
+        self.effect("serviceDelete", service, **by)
 
     def delete_any(self) -> None:
         """Somebody deletes a service by hand: the fault serviceDeleted."""
         if there := [service for service in self.services.values() if service.gone_at is None]:
-            self.delete_service(self.faults.rng.choice(there).id)
+            self.delete_service(self.faults.rng.choice(there).id, by="hand")
 
     # ---------------------------------------------------------------- what a service is set to
 

@@ -1,0 +1,360 @@
+"""What is known of an installation from its history so far. `learn(line)` yields what the laws are told.
+
+Nothing here asks the product or the simulator: a recorded history and a storm under way are read alike.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from tests.history.events import (
+    Answered,
+    Asked,
+    ClaimSeen,
+    Did,
+    Event,
+    Happened,
+    Heard,
+    InstanceSeen,
+    Line,
+    PoolSeen,
+    Seen,
+    Serves,
+    Told,
+    Wrote,
+)
+
+ENDED = ("Ready", "Failed")
+OVER = ("Retiring", "Gone")
+# After these an agent's program is, or may soon be, another one that remembers nothing.
+FORGETS = ("restart", "deployment", "crashed", "stop", "sleeping")
+BACKUP = "backup"  # Who writes when an old backup is put back: what was since is forgotten.
+
+
+class Changed(NamedTuple):
+    """A record as it was and as it is; None where there is none."""
+
+    actor: str
+    name: str
+    before: Seen | None
+    after: Seen | None
+
+
+class Agreed(NamedTuple):
+    """Both sides of a bind are on record, by each of which the other is meant, for the first time."""
+
+    actor: str
+    name: str
+    claim: ClaimSeen
+    instance_name: str
+    instance: InstanceSeen
+
+
+Known = Changed | Agreed | Event
+
+
+@dataclass(slots=True)
+class ServiceSeen:
+    """A service, by the name it was made with. `heard`: wishes of claims, in order."""
+
+    name: str
+    actor: str
+    pool: str | None
+    alive: bool = True
+    heard: list[str] = field(default_factory=list)
+    conversation: str | None = None  # What its agent serves; None where it may have forgotten.
+    blurred: bool = (
+        False  # Two of its calls overlapped for longer than anybody respects an attempt.
+    )
+
+
+@dataclass(slots=True)
+class End:
+    """A claim that became Ready, until it was released."""
+
+    name: str
+    wish: str
+    instance: str
+    conversation: str | None
+    released_at: float | None = None
+
+
+@dataclass(slots=True)
+class Wait:
+    """A claim in its pool's queue. `since`: when it came to wait (again)."""
+
+    pool: str
+    made_at: float
+    since: float
+    until: float  # Its deadline: after it nobody is bound to it.
+
+
+class Timeline:
+    """Values, each from when on it held."""
+
+    def __init__(self) -> None:
+        self._changes: list[tuple[float, Any]] = []
+
+    def add(self, at: float, value: Any) -> None:
+        self._changes.append((at, value))
+
+    def since(self, at: float) -> list[Any]:
+        """All that held at some time from then until now."""
+        later = [value for when, value in self._changes if when >= at]
+        before = [value for when, value in self._changes if when < at]
+        return before[-1:] + later
+
+
+class Facts:
+    """`handover_s`: for how long an attempt is respected; calls that outlive it are a known limit."""
+
+    def __init__(self, handover_s: float = 60.0) -> None:
+        self.handover_s = handover_s
+        self.now = 0.0
+        self.pools: dict[str, PoolSeen] = {}
+        self.claims: dict[str, ClaimSeen] = {}
+        self.instances: dict[str, InstanceSeen] = {}
+        self._tables: dict[str, dict[str, Any]] = {
+            "pool": self.pools,
+            "claim": self.claims,
+            "instance": self.instances,
+        }
+        self.last_write = 0.0
+        self.policies: dict[str, Timeline] = {}
+        self.caps: dict[str, Timeline] = {}
+        self.wishes: dict[str, list[str]] = {}  # Claim uids by what they wish.
+        self.queue: dict[str, Wait] = {}  # By claim uid, until it ended.
+        self.pending: set[str] = set()  # Of these, those that nobody has promised anything now.
+        self.agreed: dict[str, list[str]] = {}  # Claim uids by instance name, in order.
+        self.moved: set[tuple[str, str]] = set()  # Claims that left an instance: uid, its name.
+        self.ready: dict[str, End] = {}  # By claim uid.
+        self.intended_at: dict[str, float] = {}  # By instance name.
+        self.retired: set[str] = set()  # Services that were to be deleted, on record.
+        self.rewound: set[str] = set()  # Instances of which a backup may have forgotten something.
+        self.services: dict[str, ServiceSeen] = {}
+        self.orphans: dict[str, float] = {}  # Services that no record explains, since when.
+        self.opened: dict[str, str] = {}  # The wish that each conversation was opened for.
+        self.at_work: dict[str, list[tuple[str, float]]] = {}  # By wish: services, since when.
+        self.sent: list[tuple[str, str]] = []  # Calls under way: wish and address.
+        self.keys: dict[str, str] = {}  # The claim (uid) that each key's last answer was about.
+        self.unanswered: dict[str, str] = {}  # Keys that somebody still asks by, and who.
+        self.census: dict[str, Serves] = {}
+        self.counts = {"claims": 0, "binds": 0, "provisions": 0, "answers": 0}
+
+    def learn(self, line: Line) -> Iterator[Known]:
+        """The events that follow from this line, each once it is part of what is known."""
+        self.now = line.at
+        event = line.event
+        if isinstance(event, Wrote):
+            yield from self._wrote(event)
+            return
+        match event:
+            case Did():
+                self._did(event)
+            case Heard():
+                self._heard(event)
+            case Told(wish=wish, url=url, over=over):
+                (self.sent.remove if over else self.sent.append)((wish, url))
+            case Asked(actor=actor, key=str(key)):
+                self.unanswered[key] = actor
+            case Answered():
+                self.unanswered.pop(event.key or "", None)
+                self.counts["answers"] += event.status == 200
+            case Happened(what="gives up", names=names):
+                for key in names:
+                    self.unanswered.pop(key, None)
+            case Serves(service=service):
+                self.census[service] = event
+            case _:
+                pass
+        yield event
+
+    # ---------------------------------------------------------------- records
+
+    def _wrote(self, event: Wrote) -> Iterator[Known]:
+        table = self._tables[event.kind]
+        before, after = table.get(event.name), event.after
+        if after == before:
+            return
+        self.last_write = self.now
+        if after is None:
+            del table[event.name]
+        else:
+            table[event.name] = after
+        changed = Changed(event.actor, event.name, before, after)
+        self._learn(changed)
+        if event.actor == BACKUP:
+            self._rewind(changed)
+            return
+        yield changed
+        if (pair := self._pair(event)) is not None:
+            yield pair
+
+    def _learn(self, changed: Changed) -> None:
+        match changed.after or changed.before:
+            case PoolSeen():
+                self._learn_pool(changed.name, changed.after)
+            case ClaimSeen():
+                self._learn_claim(changed)
+            case InstanceSeen() as instance:
+                self._learn_instance(changed, instance)
+
+    def _learn_pool(self, name: str, after: Any) -> None:
+        policy, most = (after.policy, after.max_total) if after else (None, 0)
+        self.policies.setdefault(name, Timeline()).add(self.now, policy)
+        self.caps.setdefault(name, Timeline()).add(self.now, most)
+
+    def _learn_claim(self, changed: Changed) -> None:
+        before: Any = changed.before
+        after: Any = changed.after
+        if before and after and before.uid == after.uid and before.instance and not after.instance:
+            self.moved.add((before.uid, before.instance))
+        if before is None or (after is not None and before.uid != after.uid):
+            self.wishes.setdefault(after.wish, []).append(after.uid)
+            self.counts["claims"] += 1
+        if before is not None and (after is None or after.uid != before.uid):
+            self._released(before.uid)
+        if after is not None:
+            self._learn_ready(changed.name, after)
+        self._line_up(before, after)
+
+    def _learn_ready(self, name: str, claim: ClaimSeen) -> None:
+        if claim.phase == "Ready":
+            end = End(name, claim.wish, claim.instance or "", claim.conversation)
+            self.ready.setdefault(claim.uid, end)
+
+    def _released(self, uid: str) -> None:
+        self.queue.pop(uid, None)
+        self.pending.discard(uid)
+        if uid in self.ready:
+            self.ready[uid].released_at = self.now
+
+    def _line_up(self, before: Any, after: Any) -> None:
+        if after is None:
+            return
+        waits = after.phase == "Pending" and after.instance is None
+        if waits and after.uid not in self.queue:
+            pool = self.pools.get(after.pool)
+            timeout_s = after.timeout_s or (pool.claim_timeout_s if pool else 0.0)
+            until = self.now + timeout_s
+            self.queue[after.uid] = Wait(after.pool, self.now, self.now, until)
+        elif waits and before is not None and before.phase != "Pending":
+            self.queue[after.uid].since = self.now
+        elif after.phase in ENDED:
+            self.queue.pop(after.uid, None)
+        (self.pending.add if waits else self.pending.discard)(after.uid)
+
+    def _learn_instance(self, changed: Changed, instance: InstanceSeen) -> None:
+        name, after = changed.name, changed.after
+        self.intended_at.setdefault(name, self.now)
+        if after is None or instance.phase == "Gone":
+            for service, seen in self.services.items():
+                if seen.name == instance.service_name:
+                    self.orphans.setdefault(service, self.now)
+        elif instance.phase == "Retiring":
+            self.retired.add(instance.service or "")
+        elif instance.service is not None:
+            self.orphans.pop(instance.service, None)
+
+    def _rewind(self, changed: Changed) -> None:
+        """What came after the backup was taken is forgotten, also by those who judge."""
+        for thing in (changed.before, changed.after):
+            if isinstance(thing, InstanceSeen):
+                self.rewound.add(changed.name)
+                self.agreed.pop(changed.name, None)
+                self.intended_at[changed.name] = self.now
+            elif isinstance(thing, ClaimSeen):
+                self.rewound.add(thing.instance or "")
+                self.ready.pop(thing.uid, None)
+                self.keys = {key: uid for key, uid in self.keys.items() if uid != thing.uid}
+        if isinstance(changed.after, ClaimSeen):
+            self._learn_ready(changed.name, changed.after)
+
+    def _pair(self, event: Wrote) -> Agreed | None:
+        """Claim and instance, where this write made them agree for the first time."""
+        thing = event.after
+        if isinstance(thing, ClaimSeen):
+            name, claim = event.name, thing
+            instance_name = claim.instance or ""
+            instance = self.instances.get(instance_name)
+        elif isinstance(thing, InstanceSeen):
+            instance_name, instance = event.name, thing
+            name = instance.claim or ""
+            found = self.claims.get(name)
+            if found is None:
+                return None
+            claim = found
+        else:
+            return None
+        if instance is None or claim.instance != instance_name or instance.claim_uid != claim.uid:
+            return None
+        before = self.agreed.setdefault(instance_name, [])
+        if claim.uid in before:
+            return None
+        before.append(claim.uid)
+        self.counts["binds"] += 1
+        return Agreed(event.actor, name, claim, instance_name, instance)
+
+    # ---------------------------------------------------------------- Railway and agents
+
+    def _did(self, event: Did) -> None:
+        if event.effect == "serviceCreate":
+            instance = self.named(event.name)
+            pool = instance.pool if instance else event.pool
+            self.services[event.service] = ServiceSeen(event.name, event.actor, pool)
+            if instance is None or instance.service is not None:
+                self.orphans[event.service] = self.now
+            return
+        seen = self.services.get(event.service)
+        if seen is None:
+            return
+        if event.effect == "serviceDelete":
+            seen.alive = False
+            self._no_longer_at_work(event.service)
+        elif event.effect in FORGETS:
+            seen.conversation = None
+            if event.effect == "restart":
+                self._no_longer_at_work(event.service)
+
+    def _heard(self, event: Heard) -> None:
+        seen = self.services.get(event.service)
+        if event.conversation is not None and event.code == 200 and event.wish is not None:
+            self.opened.setdefault(event.conversation, event.wish)
+            if seen is not None:
+                seen.conversation = event.conversation
+        if event.wish not in self.wishes or seen is None:
+            return
+        working = self.at_work.setdefault(event.wish, [])
+        if event.code is None:
+            seen.heard.append(event.wish)
+            self.counts["provisions"] += 1
+            self._overlaps(seen, working)
+            working.append((event.service, self.now))
+        else:
+            self.at_work[event.wish] = [each for each in working if each[0] != event.service]
+
+    def _overlaps(self, seen: ServiceSeen, working: list[tuple[str, float]]) -> None:
+        """An agent that works for longer than an attempt is respected: the known limit."""
+        for service, since in list(working):
+            if self.now - since >= self.handover_s:
+                working.remove((service, since))
+                self.services[service].blurred = seen.blurred = True
+
+    def _no_longer_at_work(self, service: str) -> None:
+        for wish, working in self.at_work.items():
+            self.at_work[wish] = [each for each in working if each[0] != service]
+
+    # ---------------------------------------------------------------- what may be asked
+
+    def named(self, service_name: str) -> InstanceSeen | None:
+        """The instance whose service bears this name, as it was made."""
+        wanted = service_name.casefold()
+        return next((i for i in self.instances.values() if i.service_name == wanted), None)
+
+    def alive(self, service: str | None) -> bool:
+        """Whether it was made, and nobody has asked for its deletion."""
+        seen = self.services.get(service or "")
+        return seen is not None and seen.alive
+
+    def wished_by(self, uid: str, wish: str) -> bool:
+        return uid in self.wishes.get(wish, ())

@@ -1,0 +1,137 @@
+"""At which of the product's awaits a process of the storm was killed, out of all that there are."""
+
+import ast
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from types import CodeType, CoroutineType
+from typing import Any, NamedTuple
+
+from tests.storm.processes import Process
+
+ROOT = Path(__file__).parents[2]
+ROOMS = ("api", "controller")
+# Where claims, creates, deletes and renames go through; the rest is sockets, SQL and command lines.
+FILES = (
+    *("api/batching.py", "api/door.py", "api/replenish.py", "api/waiters.py"),
+    *(f"api/records/{name}.py" for name in ("memory", "memory_bells")),
+    *(f"controller/railway/{name}.py" for name in ("client", "wire")),
+    *(
+        f"controller/{name}.py"
+        for name in (
+            *("acting", "delivery", "environment", "halfbinds", "leader", "leading", "looking"),
+            *("news", "probing", "reconcile", "term", "watch", "workqueue"),
+        )
+    ),
+)
+# Why no storm crashes there, by file and function.
+REASONS: Mapping[tuple[str, str], str] = {}
+
+
+class Site(NamedTuple):
+    """A line of the product that awaits."""
+
+    file: str
+    line: int
+
+
+class Crash(NamedTuple):
+    """Where a process died: every await it stood at. `between`: an intent on record, its effect open."""
+
+    sites: frozenset[Site]
+    between: bool
+
+
+# Functions that stand between a record that says what is meant, and the record of what came of it.
+BETWEEN = (("controller/acting.py", "_perform"), ("controller/delivery.py", "_until_ended"))
+
+
+def crash_of(process: Process) -> Crash:
+    """Where this process stands now, in all of its tasks."""
+    sites: set[Site] = set()
+    between = False
+    for task in process.tasks:
+        if not task.done():
+            for code, line in _stack(task.get_coro()):
+                if (file := _ours(code.co_filename)) is not None:
+                    sites.add(Site(file, line))
+                    between = between or (file, code.co_name) in BETWEEN
+    return Crash(frozenset(sites), between)
+
+
+def _stack(coroutine: Any) -> Iterator[tuple[CodeType, int]]:
+    """The lines at which a coroutine waits, from its outermost to its innermost."""
+    while isinstance(coroutine, CoroutineType) and coroutine.cr_frame is not None:
+        yield coroutine.cr_code, coroutine.cr_frame.f_lineno
+        coroutine = coroutine.cr_await
+
+
+@cache
+def _ours(filename: str) -> str | None:
+    try:
+        file = Path(filename).relative_to(ROOT)
+    except ValueError:
+        return None
+    return str(file) if file.parts[0] in ROOMS else None
+
+
+# ---------------------------------------------------------------- how many of them
+
+
+@dataclass(frozen=True, slots=True)
+class Coverage:
+    """`missed`: awaits of the rooms of a claim, a create, a delete and a rename without a crash."""
+
+    sites: Mapping[Site, str]
+    crashed_at: Mapping[Site, int]
+
+    @property
+    def missed(self) -> list[Site]:
+        return sorted(site for site in self.sites if site not in self.crashed_at)
+
+    def wire(self) -> dict[str, Any]:
+        named = [f"{s.file}:{s.line} {self.sites[s]}" for s in self.missed]
+        return {"sites": len(self.sites), "crashedAt": self._hit, "missed": named}
+
+    @property
+    def _hit(self) -> int:
+        return len(self.sites) - len(self.missed)
+
+    def told(self, *, every: bool) -> str:
+        """For a person: the count and, where they are wanted, the names."""
+        said = f"crashes at {self._hit} of {len(self.sites)} awaits"
+        names = [
+            f"  {s.file}:{s.line} in {self.sites[s]}{_why(self.sites[s], s)}" for s in self.missed
+        ]
+        return "\n".join([said, *names]) if every else said
+
+
+def coverage(crashed_at: Mapping[Site, int]) -> Coverage:
+    """Of the files that a storm runs."""
+    sites: dict[Site, str] = {}
+    for file in FILES:
+        _walk(ast.parse((ROOT / file).read_text()), file, "", sites)
+    return Coverage(sites, crashed_at)
+
+
+def _why(function: str, site: Site) -> str:
+    reason = REASONS.get((site.file, function), "")
+    return f": {reason}" if reason else ""
+
+
+def _never_waits(item: ast.withitem) -> bool:
+    """`async with asyncio.timeout(...)`: awaited in form only."""
+    called = item.context_expr.func if isinstance(item.context_expr, ast.Call) else None
+    return isinstance(called, ast.Attribute) and called.attr in ("timeout", "timeout_at")
+
+
+def _walk(node: ast.AST, file: str, function: str, found: dict[Site, str]) -> None:
+    if isinstance(node, ast.AsyncFunctionDef | ast.FunctionDef):
+        function = node.name
+    if isinstance(node, ast.Await | ast.AsyncFor):
+        found[Site(file, node.lineno)] = function
+    if isinstance(node, ast.AsyncWith) and not all(map(_never_waits, node.items)):
+        found[Site(file, node.lineno)] = function
+    for child in ast.iter_child_nodes(node):
+        _walk(child, file, function, found)
