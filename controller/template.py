@@ -86,9 +86,7 @@ def variables(pool: AgentPool, instance_id: str, recipe: Recipe) -> dict[str, st
     """The seed's variables, then the pool's own, then ours, which nothing overrides."""
     password = recipe.instance_variables.get("INSTANCE_SETUP_PASSWORD")
     return {
-        "XMTP_ENV": "dev",
-        **_passed_on(recipe),
-        **{e.name: _value(e, recipe) or "" for e in pool.spec.template.env},
+        **_given(pool, recipe),
         "POOL_MODE": "true",
         "POOL_API_KEY": agent_key(recipe.secret, instance_id),
         "POOL_AUTH_CHOICE": recipe.auth_choice,
@@ -96,6 +94,15 @@ def variables(pool: AgentPool, instance_id: str, recipe: Recipe) -> dict[str, st
         "POOL_INSTANCE_ID": instance_id,
         "SETUP_PASSWORD": password or _mac(recipe.secret, f"setup:{instance_id}"),
         "PORT": str(pool.spec.template.port),
+    }
+
+
+def _given(pool: AgentPool, recipe: Recipe) -> dict[str, str]:
+    """What the settings and the pool's template say, before ours."""
+    return {
+        "XMTP_ENV": "dev",
+        **_passed_on(recipe),
+        **{e.name: _value(e, recipe) or "" for e in pool.spec.template.env},
     }
 
 
@@ -114,7 +121,7 @@ def lacking(pool: AgentPool, recipe: Recipe) -> str | None:
         if _value(env, recipe) is None:
             return _names_missing(env)
     needed = AUTH_VARIABLES[recipe.auth_choice]
-    if not variables(pool, "", recipe).get(needed):
+    if not _given(pool, recipe).get(needed):
         return f"{needed} is empty: set INSTANCE_{needed}, or name it in template.env"
     return None
 

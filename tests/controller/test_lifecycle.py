@@ -129,6 +129,18 @@ def test_one_that_was_ready_is_never_failed_by_probes_however_long_it_is_silent(
 @pytest.mark.parametrize(
     ("minutes", "phase"), [(15, InstancePhase.PROVISIONING), (16, InstancePhase.FAILED)]
 )
+def test_one_that_was_ready_fails_when_it_says_for_so_long_that_it_is_not(
+    minutes: int, phase: InstancePhase
+) -> None:
+    instance, unready = idle(), an_answer(ready=False)
+    fallen = instance.model_copy(update={"status": look_at(instance, unready)})
+    later = seen(fallen, Sight(), unready, NOW + timedelta(minutes=minutes), BY_PATCH)
+    assert later.phase is phase
+
+
+@pytest.mark.parametrize(
+    ("minutes", "phase"), [(15, InstancePhase.PROVISIONING), (16, InstancePhase.FAILED)]
+)
 def test_one_that_never_was_ready_fails_at_the_pools_timeout(
     minutes: int, phase: InstancePhase
 ) -> None:

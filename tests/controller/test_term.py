@@ -75,6 +75,24 @@ async def status_of(records: MemoryRecords, made: AgentClaim) -> ClaimPhase:
     return (await records.claim(Key("default", made.metadata.name))).status.phase
 
 
+@in_virtual_time
+async def test_a_full_pass_in_the_middle_of_our_own_bind_does_not_take_it_for_anothers() -> None:
+    """Seen before the bind's answer, the claim would first be asked about, and told a minute later."""
+    store, railway, agents, records = await a_world()
+    async with running(store, railway, agents):
+        await asyncio.sleep(120)
+
+        async def slow(op: str) -> None:
+            await asyncio.sleep(2 if op == "bind after" else 0)
+
+        store.pause = slow
+        made = await claim(records)
+        await asyncio.sleep(1)
+        await records.ring(Bell("pool", "default", "default"))
+        await asyncio.sleep(5)
+        assert await status_of(records, made) is ClaimPhase.READY
+
+
 # ---------------------------------------------------------------- a pool
 
 

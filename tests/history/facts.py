@@ -123,6 +123,7 @@ class Facts:
         self.policies: dict[str, Timeline] = {}
         self.caps: dict[str, Timeline] = {}
         self.wishes: dict[str, list[str]] = {}  # Claim uids by what they wish.
+        self.made_at: dict[str, float] = {}  # By claim uid; it outlives a backup put back.
         self.queue: dict[str, Wait] = {}  # By claim uid, until it ended.
         self.pending: set[str] = set()  # Of these, those that nobody has promised anything now.
         self.agreed: dict[str, list[str]] = {}  # Claim uids by instance name, in order.
@@ -236,8 +237,8 @@ class Facts:
         if waits and after.uid not in self.queue:
             pool = self.pools.get(after.pool)
             timeout_s = after.timeout_s or (pool.claim_timeout_s if pool else 0.0)
-            until = self.now + timeout_s
-            self.queue[after.uid] = Wait(after.pool, self.now, self.now, until)
+            made_at = self.made_at.setdefault(after.uid, self.now)
+            self.queue[after.uid] = Wait(after.pool, made_at, self.now, made_at + timeout_s)
         elif waits and before is not None and before.phase != "Pending":
             self.queue[after.uid].since = self.now
         elif after.phase in ENDED:

@@ -7,7 +7,7 @@ raises Broken where it does not. Those of rest are in `rest.py`.
 from collections.abc import Callable, Iterable
 
 from tests.history.events import Answered, ClaimSeen, Did, Heard, InstanceSeen, Said
-from tests.history.facts import ENDED, OVER, Agreed, Changed, Facts, Known, ServiceSeen, Wait
+from tests.history.facts import ENDED, OVER, Agreed, Changed, Facts, Known, ServiceSeen, Timeline, Wait
 
 # A decision stands on what was read: the pool's policy may have been edited between look and write.
 READ_BEFORE_S = 60.0
@@ -101,7 +101,7 @@ def _served_by(facts: Facts, service: str) -> list[tuple[ClaimSeen, InstanceSeen
 
 
 def _may_retire(facts: Facts, name: str, instance: InstanceSeen) -> bool:
-    policies = facts.policies[instance.pool].since(facts.now - READ_BEFORE_S)
+    policies = facts.policies.get(instance.pool, Timeline()).since(facts.now - READ_BEFORE_S)
     if instance.claim is None:
         return "Delete" in policies or _is_stillborn(instance)
     claim = facts.claims.get(instance.claim)
@@ -121,7 +121,7 @@ def law_4_never_more_than_max_total(facts: Facts, event: Known) -> Verdict:
     match event:
         case Did(effect="serviceCreate", actor=actor, name=name) if ours(actor):
             instance = facts.named(name)
-            if instance is None:
+            if instance is None or instance.pool not in facts.caps:
                 return None  # Law 6 speaks of it.
             pool, intended_at = instance.pool, facts.intended_at[_id_of(facts, instance)]
             count = sum(service.pool == pool for service in _counted(facts))

@@ -3,12 +3,14 @@
 import asyncio
 import random
 from collections.abc import Awaitable, Callable
+from datetime import timedelta
 
 import pytest
 
-from api.records import Bell, Bind, Fate, Outcome, Unavailable
+from api.records import Bell, Bind, Conflict, Fate, Outcome, Unavailable
 from api.records.memory import LAG_MAX, MemoryRecords, Shape
 from api.records.memory_bells import BELLS_MAX
+from api.records.memory_store import ABANDONED
 from api.types import ClaimPhase, InstancePhase, key_of
 from tests.builders import a_claim, a_pool, an_instance
 from tests.records.harness import MemoryHarness
@@ -149,6 +151,36 @@ async def test_an_intent_too_many_is_taken_back(store: MemoryHarness) -> None:
     pool = await records.create_pool(a_pool(min_idle=0, max_total=1))
     assert len(await records.intend(pool, [an_instance(), an_instance()], orphans=0)) == 1
     assert len(store.store.tables.instances) == 1
+
+
+async def test_an_intent_that_nobody_counted_is_taken_back_after_a_while(
+    store: MemoryHarness,
+) -> None:
+    records, dead = await store.client(), dying(store, "intend count before")
+    pool = await records.create_pool(a_pool())
+    with pytest.raises(Unavailable):
+        await dead.intend(pool, [an_instance()], orphans=0)
+    await records.tidy(POOL)
+    assert len(store.store.tables.instances) == 1
+    store.now += ABANDONED + timedelta(seconds=1)
+    await records.tidy(POOL)
+    assert len(store.store.tables.instances) == 0
+
+
+async def test_a_backup_put_back_is_what_was_and_versions_go_on(store: MemoryHarness) -> None:
+    records = await store.client()
+    pool = await records.create_pool(a_pool())
+    lease = await records.write_lease(await records.lease("l"), "p1")
+    kept = store.store.backup()
+    await records.create_claims([a_claim()])
+    await records.delete_pool(pool)
+    store.store.restore(kept)
+    assert store.store.tables.claims == {}
+    again = await records.pool(POOL)
+    assert (again.metadata.uid, again.spec) == (pool.metadata.uid, pool.spec)
+    assert again.metadata.resource_version != pool.metadata.resource_version
+    with pytest.raises(Conflict):
+        await records.write_lease(lease, "p1")
 
 
 # ---------------------------------------------------------------- lagging looks

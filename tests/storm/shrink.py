@@ -20,10 +20,14 @@ class Shrinker:
         """The shortest that was found; `mute` replays it."""
         self._broken(Mute())
         self._cut_the_end()
-        size = max(len(self.left) // 2, 1)
-        while size and self._tries < TRIES:
+        size = len(self.left) // 2
+        while size > 1 and self._tries < TRIES:
             self._mute_chunks(size)
             size //= 2
+        before = len(self.left) + 1
+        while len(self.left) < before and self._tries < TRIES:  # What is left shifts: once more.
+            before = len(self.left)
+            self._mute_chunks(1)
         return self.best
 
     def _cut_the_end(self) -> None:

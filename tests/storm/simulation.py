@@ -26,6 +26,7 @@ from tests.storm.users import Users
 from tests.storm.weather import HANDOVER_TIMEOUT_S
 
 STORM_S = 75.0
+STEPS_TO_DIE = 20
 NOTHING = Mute()
 QUEUE = "controller.workqueue"  # Says at WARNING of what a pass has died.
 TROUBLE = tuple(
@@ -104,9 +105,10 @@ class Simulation:
             try:
                 self._loop.run_until_complete(self._storm_then_calm())
                 assert ear.bugs == []
-                assert not any(task.done() for task in self.stage.mains), (
-                    "a process ended by itself"
-                )
+                ended = [
+                    process.name for process, main in self.stage.mains if _ended(process, main)
+                ]
+                assert ended == [], "a process ended by itself"
             except Exception as error:
                 names = error.names if isinstance(error, Broken) else ()
                 told = story(self.stage.witness.lines, names)
@@ -140,8 +142,13 @@ class Simulation:
             await asyncio.sleep(min(rng.expovariate(1 / 15), end_s - self._loop.time()))
             process, luck = rng.choice(stage.processes()), rng.random()
             if self.fate.befalls("strike"):
-                if stage.weather.rates.crash and luck < 0.5 and not process.dead:
-                    stage.weather.kill(process)
+                steps = rng.randrange(STEPS_TO_DIE)
+                if stage.weather.rates.crash and luck < 0.4:
+                    stage.kill(process, steps)
+                elif luck < 0.6 and process.runs:
+                    stage.end(process)
+                    if stage.weather.rates.crash and luck < 0.5:
+                        stage.kill(process, steps)
                 elif stage.weather.rates.stop and process.runs:
                     stage.weather.halt(process)
             if self.fate.befalls("meddle"):
@@ -153,6 +160,7 @@ class Simulation:
         counts += Counter(
             crashes=weather.crashes,
             stops=weather.stops,
+            ends=weather.ends,
             crashes_between=self._between,
             misfortunes=len(self.fate.happened),
         )
@@ -165,6 +173,10 @@ class Simulation:
             counts=counts,
             crashed_at=self._crashed_at,
         )
+
+
+def _ended(process: Process, main: "asyncio.Task[None]") -> bool:
+    return main.done() and not process.dead
 
 
 class _Ear(logging.Handler):

@@ -76,6 +76,11 @@ class Sidecar:
         self.replenish = Replenish(records, waiters, "default")
         self.main = process.start(waiters.run())
 
+    async def close(self) -> None:
+        """Whoever waits is answered; then nothing is watched any more."""
+        await self.door.close()
+        self.main.cancel()
+
 
 class Stage:
     """`controllers` and `sidecars` are what runs now, by slot; a slot whose process died is filled again."""
@@ -96,7 +101,7 @@ class Stage:
         self._build_railway(self.chance("world"))
         self.controllers: dict[str, Process] = {}
         self.sidecars: dict[str, Sidecar] = {}
-        self.mains: list[asyncio.Task[None]] = []  # None ends by itself.
+        self.mains: list[tuple[Process, asyncio.Task[None]]] = []  # None ends by itself.
         self._starts = 0
 
     def chance(self, what: str) -> random.Random:
@@ -175,14 +180,15 @@ class Stage:
         return [self._pool(f"pool{n}", rng) for n in range(rng.choice((1, 1, 2)))]
 
     def _pool(self, name: str, rng: random.Random) -> AgentPool:
-        min_idle = rng.randint(1, 3)
+        min_idle = rng.choice((1, 2, 3, 5))
         repo = Source(repo=RepoSource(name=REPO))
         source = rng.choice((Source(image="agents/convos:1"), repo))
+        path = rng.choice((None, None, "/setup/healthz"))
         return a_pool(
             name=name,
-            template=Template(source=source),
+            template=Template(source=source, healthcheck_path=path),
             min_idle=min_idle,
-            max_total=min_idle + rng.choice((1, 2, 5, 8)),
+            max_total=min_idle + rng.choice((1, 2, 5, 8, 16)),
             reclaim_policy=rng.choice((ReclaimPolicy.RETAIN, ReclaimPolicy.DELETE)),
             provision_timeout=timedelta(seconds=60),
             claim_timeout=WIDE,
@@ -199,6 +205,33 @@ class Stage:
 
     def processes(self) -> list[Process]:
         return [*self.controllers.values(), *(s.process for s in self.sidecars.values())]
+
+    def kill(self, process: Process, steps: int) -> None:
+        """As SIGKILL, when the world has taken so many steps more."""
+        if process.dead or self.weather.ended:
+            return
+        if steps:
+            self.loop.call_soon(self.kill, process, steps - 1, context=Context())
+        else:
+            self.weather.kill(process)
+
+    def end(self, process: Process) -> None:
+        """As SIGTERM: it ends by itself, unless it is killed on its way."""
+        sidecar = next((s for s in self.sidecars.values() if s.process is process), None)
+        main = next(m for of, m in self.mains if of is process)
+        if sidecar is not None:
+            self.weather.ends += 1
+            ending = process.start(sidecar.close())
+        else:
+            self.weather.ends += 1
+            main.cancel()
+            ending = main
+        ending.add_done_callback(lambda _: self._ended(process), context=Context())
+        self.witness.happened("ends", actor=process.name)
+
+    def _ended(self, process: Process) -> None:
+        if not (process.dead or self.weather.ended):
+            process.die()
 
     def _process(self, slot: str, again: Callable[[str], None]) -> Process:
         self._starts += 1
@@ -235,10 +268,10 @@ class Stage:
             chance=dice,
         )
         charge = Charge(process.name, recipe, self.where, LIMITS)
-        self.mains.append(process.start(Controller(ports, charge).run()))
+        self.mains.append((process, process.start(Controller(ports, charge).run())))
 
     def _start_sidecar(self, slot: str) -> None:
         process = self._process(slot, self._start_sidecar)
         records = StormRecords(self.store, self.shape, self.weather)
         sidecar = self.sidecars[slot] = Sidecar(process, records, self.chance(process.name))
-        self.mains.append(sidecar.main)
+        self.mains.append((process, sidecar.main))

@@ -43,7 +43,7 @@ class Users:
 
     def start(self, storm_s: float) -> None:
         kinds: list[Work] = [self._by_door] * 5 + [self._by_record] * 2 + [self._looks_on]
-        for n in range(self._rng.randint(3, 7)):
+        for n in range(self._rng.randint(3, 11)):
             work = self._rng.choice(kinds)
             self.customers.append(self._person(f"customer-{n}", self._comes_again(work, storm_s)))
 

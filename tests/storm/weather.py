@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
@@ -19,12 +20,14 @@ LATE_S = (0.1, 8.0)  # Until what was given up takes effect after all.
 VERY_LATE_S = (8.0, 30.0)
 DECISIVE = ("bind", "bind claim", "bind instance", "settle")  # Writes that are worth being late.
 ON_THE_WAY_S = 1.5  # Of a call to an agent, at most.
+NEW_OP_TIMES = 6
 CLOCK_JUMP_S = (-4.0, 4.0)  # Of the store's clock, as when its machine is set right.
 
 API_FAULTS = (
     "rateLimited",
     "unavailable",
     "badGateway",
+    "drift",
     "timeoutBefore",
     "timeoutAfter",
     "problem",
@@ -91,8 +94,8 @@ def plan(rng: random.Random) -> Plan:
         for name in names:
             if rng.random() < 0.4:
                 chosen[name] = rng.uniform(0, rate)
-    if "serviceDeleted" in chosen:
-        chosen["serviceDeleted"] /= 10  # Of every request.
+    for name in ("serviceDeleted", "drift"):  # Once is much.
+        chosen[name] = chosen.get(name, 0.0) / 10
     return Plan(seed=rng.getrandbits(32), rates=chosen)
 
 
@@ -117,6 +120,8 @@ class Weather:
         self.ended = False
         self.crashes = 0
         self.stops = 0
+        self.ends = 0
+        self._ops: Counter[str] = Counter()
 
     def clear_up(self) -> None:
         self.rates = CALM
@@ -128,8 +133,10 @@ class Weather:
         luck, rates = self._rng.random(), self.rates
         if rates is CALM:
             return
+        seldom = NEW_OP_TIMES if self._ops[op] < 2 else 1  # Worth dying at.
+        self._ops[op] += 1
         for rate, happens in (
-            (rates.crash, self._crash),
+            (rates.crash * seldom, self._crash),
             (rates.stop, self._stop),
             (rates.slow, self._slow),
             (rates.meddle, self._meddle),

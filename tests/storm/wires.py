@@ -6,7 +6,7 @@ Records are asked in the process itself: what it does in two writes is half done
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextvars import Context
 from typing import Any, TypeVar
 
@@ -169,7 +169,21 @@ class WiredHttp(httpx.AsyncBaseTransport):
         sent: Sent = await self._network.answer(self._network.send(arrive))
         await weather.pause("request")
         headers = {**sent.headers, "Content-Type": sent.content_type}
-        return httpx.Response(sent.status, content=sent.body, headers=headers)
+        return httpx.Response(sent.status, stream=_Body(sent.body, weather), headers=headers)
+
+
+class _Body(httpx.AsyncByteStream):
+    """An answer's body, which comes a moment after its head."""
+
+    def __init__(self, body: bytes, weather: Weather) -> None:
+        self._body, self._weather = body, weather
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        await self._weather.pause("body")
+        yield self._body
+
+    async def aclose(self) -> None:
+        await self._weather.pause("close")
 
 
 class WiredAgents:

@@ -6,6 +6,7 @@
 | `edgeLimited` | 429 in plain text, `error code: 1015`; nothing happened |
 | `unavailable` | 503 in plain text; nothing happened |
 | `badGateway` | 502 as an HTML page; nothing happened |
+| `drift` | 400: the schema knows a field no more; nothing happened |
 | `timeoutBefore`, `timeoutAfter` | 504 before or after the effect |
 | `problem` | "Problem processing request"; it may have happened |
 | `nullData` | `{"data": null}` after the effect |
@@ -34,7 +35,7 @@ from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-BEFORE = ("rateLimited", "edgeLimited", "unavailable", "badGateway", "timeoutBefore")
+BEFORE = ("rateLimited", "edgeLimited", "unavailable", "badGateway", "timeoutBefore", "drift")
 AFTER = ("timeoutAfter", "nullData", "cutOff")
 LOOKS = ("halfPage", "elsewhere")
 API = (*BEFORE, *AFTER, *LOOKS, "problem", "apiSlow", "readLag", "serviceDeleted")

@@ -20,6 +20,16 @@ SLOW_S: Span = (1.0, 5.0)
 FAULT_WAIT_S = 2.0  # Retry-After of a 429 that is a fault.
 HTML = "<!doctype html><html><head><title>502 Bad Gateway</title></head></html>"
 LATE_HTML = "<!doctype html><html><head><title>504 Gateway Time-out</title></head></html>"
+DRIFT = json.dumps(
+    {
+        "errors": [
+            {
+                "message": 'Unknown argument "input" on field "Mutation.unknown".',
+                "extensions": {"code": "GRAPHQL_VALIDATION_FAILED"},
+            }
+        ]
+    }
+)
 NO_PEER = "upstream connect error or disconnect/reset before headers"
 
 
@@ -89,6 +99,7 @@ class Front:
             "unavailable": (503, NO_PEER, "text/plain"),
             "badGateway": (502, HTML, "text/html"),
             "timeoutBefore": (504, LATE_HTML, "text/html"),
+            "drift": (400, DRIFT, "application/json"),
         }
         if fault not in pages:
             return None

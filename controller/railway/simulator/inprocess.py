@@ -44,6 +44,7 @@ SAID_BEFORE = {
     "unavailable": ("upstream connect error", 503),
     "badGateway": ("", 502),
     "timeoutBefore": ("", 504),
+    "drift": ("Unknown argument", 400),
 }
 SAID_AFTER = ("timeoutAfter", "nullData", "cutOff")
 WAIT_S = 2.0
