@@ -1,8 +1,10 @@
 # Two commands: `make up` starts everything on this machine, `make test` checks everything.
+# In a hurry: `make test-fast`. For a night: `make storm SEEDS=20000` and `make mutation`.
 # `make up ARGS='--state DIR'` passes arguments on; PYTHON chooses the Python of .venv.
 
 BIN := .venv/bin
-.PHONY: up down test lint format count lock clean runtime tools
+SEEDS ?= 2000
+.PHONY: up down test test-fast storm mutation lint format count lock clean runtime tools
 
 up: runtime
 	@exec $(BIN)/agent-pool up $(ARGS)
@@ -10,8 +12,22 @@ up: runtime
 down: runtime
 	@exec $(BIN)/agent-pool down $(ARGS)
 
-test: lint
+test: lint storm
 	$(BIN)/pytest -n 2 $(ARGS)
+
+# Without real processes, which take the minutes.
+test-fast: lint
+	$(BIN)/python -m tests.storm --count 300
+	$(BIN)/pytest -n 2 --ignore tests/end_to_end --ignore tests/local $(ARGS)
+	@echo "left out: tests/end_to_end, tests/local; storm of 300 seeds instead of 2,000. make test runs all."
+
+# So many seeds of storm, then calm, on every core; the laws hold, or a story says how they broke.
+storm: tools
+	$(BIN)/python -m tests.storm --count $(SEEDS)
+
+# Faults planted into a copy of the code, one at a time: the storm must notice each.
+mutation: tools
+	$(BIN)/python -m tests.mutants $(ARGS)
 
 lint: tools
 	$(BIN)/ruff format --check .

@@ -10,7 +10,7 @@ Customers = list[asyncio.Task[None]]
 
 CALM_S = 900.0  # The longest claim waits 10 minutes: one whose pool is gone.
 LOOK_EVERY_S = 5.0
-QUIET_S = 50.0  # Without a write: three ticks, and a question to each idle agent.
+QUIET_S = 35.0  # Without a write: two ticks, and a question to each idle agent.
 
 
 async def comes_to_rest(facts: Facts, customers: Customers) -> None:

@@ -38,15 +38,19 @@ from tests.storm.wires import Network, StormRecords, WiredAgents, WiredHttp, Wir
 from tests.storm.witness import Witness, WitnessedLog
 
 EPOCH = datetime(2026, 8, 1, 12, 0, tzinfo=UTC)
-LIMITS = Limits(  # So few at once that some wait in line.
-    tick_s=15.0, handover_timeout_s=HANDOVER_TIMEOUT_S, calls_at_once=2, creates_at_once=2
+LIMITS = Limits(
+    tick_s=15.0,
+    probe_idle_every_s=15.0,
+    handover_timeout_s=HANDOVER_TIMEOUT_S,
+    calls_at_once=2,  # So few that some wait in line.
+    creates_at_once=2,
 )
 PATIENCE = Patience(verdict_s=5.0, answer_s=30.0)
 # An agent answers at once, or takes its time: less than is left of an attempt when a call may still begin.
 ANSWERS_S = ((0.03, 0.15), (0.1, 4.0), (2.0, 7.0))
 RESTART_S = (0.2, 8.0)
 CLOCK_PACE = (0.98, 1.02)
-GRAPHQL_SHARE = 0.1
+GRAPHQL_SHARE = 0.06
 ENDPOINT = "https://railway.simulated/graphql/v2"
 TOKEN = "token-canary-1"
 REPO = "xmtplabs/agent"

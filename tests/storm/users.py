@@ -18,7 +18,7 @@ from tests.storm.processes import ACTOR, ConnectionLost
 from tests.storm.stage import WIDE, Sidecar, Stage
 from tests.storm.witness import wish
 
-TRIES = 12  # Of a key; then its owner has lost patience.
+TRIES = 8  # Of a key; then its owner has lost patience.
 FINAL = (200, 400, 409, 500)
 TROUBLE = (RecordsError, ConnectionLost, TimeoutError)
 Work = Callable[[], Coroutine[Any, Any, None]]
@@ -43,7 +43,7 @@ class Users:
 
     def start(self, storm_s: float) -> None:
         kinds: list[Work] = [self._by_door] * 5 + [self._by_record] * 2 + [self._looks_on]
-        for n in range(self._rng.randint(3, 11)):
+        for n in range(self._rng.randint(4, 14)):
             work = self._rng.choice(kinds)
             self.customers.append(self._person(f"customer-{n}", self._comes_again(work, storm_s)))
 
