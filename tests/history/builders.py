@@ -50,6 +50,7 @@ def a_claim(**overrides: Any) -> ClaimSeen:
         "conversation": None,
         "joined": False,
         "reason": "",
+        "left": "",
     }
     return ClaimSeen(**(base | overrides))
 

@@ -7,8 +7,9 @@ from tests.history.events import Line
 from tests.history.facts import Facts
 from tests.history.laws import SAFETY
 from tests.history.rest import REST
+from tests.history.rules import RULES
 
-LAWS = (*SAFETY, *REST)
+LAWS = (*SAFETY, *RULES, *REST)
 
 
 class Checker:

@@ -39,7 +39,8 @@ class ClaimSeen(NamedTuple):
     attempt: str | None
     conversation: str | None
     joined: bool
-    reason: str
+    reason: str  # Of its condition Ready.
+    left: str  # Of its condition Bound, where that is False: why it left its last instance.
 
 
 class InstanceSeen(NamedTuple):
@@ -79,6 +80,16 @@ class Did(NamedTuple):
     service: str
     name: str
     pool: str | None = None
+
+
+class Requested(NamedTuple):
+    """A process's request to Railway: `sent`, and then `done`, `refused` (clearly) or `lost`. `what`: `look`
+    for an observation; `target`: the service, or the name that one is to have."""
+
+    actor: str
+    what: str
+    target: str
+    outcome: str
 
 
 class Told(NamedTuple):
@@ -148,15 +159,16 @@ class Serves(NamedTuple):
     conversation: str | None
 
 
-Event = Wrote | Did | Told | Heard | Asked | Answered | Said | Happened | Serves
+Event = Wrote | Did | Requested | Told | Heard | Asked | Answered | Said | Happened | Serves
 OPS: dict[str, type[Any]] = {
     kind.__name__.lower(): kind
-    for kind in (Wrote, Did, Told, Heard, Asked, Answered, Said, Happened, Serves)
+    for kind in (Wrote, Did, Requested, Told, Heard, Asked, Answered, Said, Happened, Serves)
 }
 
 # What of an event stands under `result`; the rest of its own fields stands under `args`.
 RESULTS: dict[type[Any], tuple[str, ...]] = {
     Wrote: ("after",),
+    Requested: ("outcome",),
     Told: ("over",),
     Heard: ("code", "conversation"),
     Answered: ("status", "instance", "conversation"),

@@ -18,6 +18,7 @@ from tests.history.events import (
     InstanceSeen,
     Line,
     PoolSeen,
+    Requested,
     Seen,
     Serves,
     Told,
@@ -27,7 +28,7 @@ from tests.history.events import (
 ENDED = ("Ready", "Failed")
 OVER = ("Retiring", "Gone")
 # After these an agent's program is, or may soon be, another one that remembers nothing.
-FORGETS = ("restart", "deployment", "crashed", "stop", "sleeping")
+FORGETS = ("restart", "deployment", "push", "crashed", "stop", "sleeping")
 BACKUP = "backup"  # Who writes when an old backup is put back: what was since is forgotten.
 
 
@@ -63,6 +64,7 @@ class ServiceSeen:
     alive: bool = True
     heard: list[str] = field(default_factory=list)
     conversation: str | None = None  # What its agent serves; None where it may have forgotten.
+    waiting: str | None = None  # The wish that it waits for a group's admin with.
     blurred: bool = (
         False  # Two of its calls overlapped for longer than anybody respects an attempt.
     )
@@ -122,6 +124,7 @@ class Facts:
         self.last_write = 0.0
         self.policies: dict[str, Timeline] = {}
         self.caps: dict[str, Timeline] = {}
+        self.pauses: dict[str, Timeline] = {}
         self.wishes: dict[str, list[str]] = {}  # Claim uids by what they wish.
         self.made_at: dict[str, float] = {}  # By claim uid; it outlives a backup put back.
         self.queue: dict[str, Wait] = {}  # By claim uid, until it ended.
@@ -139,6 +142,9 @@ class Facts:
         self.sent: list[tuple[str, str]] = []  # Calls under way: wish and address.
         self.keys: dict[str, str] = {}  # The claim (uid) that each key's last answer was about.
         self.unanswered: dict[str, str] = {}  # Keys that somebody still asks by, and who.
+        self.reasons: dict[str, str] = {}  # Of each claim by name, last said; also of deleted ones.
+        self.leader: tuple[str, float] = ("", 0.0)  # Who holds the lease, and since when.
+        self.requests: dict[tuple[str, str, str], str] = {}  # Since its actor's last look: outcome.
         self.census: dict[str, Serves] = {}
         self.counts = {"claims": 0, "binds": 0, "provisions": 0, "answers": 0}
 
@@ -158,6 +164,12 @@ class Facts:
                 (self.sent.remove if over else self.sent.append)((wish, url))
             case Asked(actor=actor, key=str(key)):
                 self.unanswered[key] = actor
+            case Requested():
+                self._requested(event)
+            case Happened(what="leads", actor=actor):
+                if self.leader[0] != actor:
+                    self.leader = (actor, self.now)
+                self._looked_anew(actor)  # A term begins with nothing but the records.
             case Answered():
                 self.unanswered.pop(event.key or "", None)
                 self.counts["answers"] += event.status == 200
@@ -204,6 +216,8 @@ class Facts:
         policy, most = (after.policy, after.max_total) if after else (None, 0)
         self.policies.setdefault(name, Timeline()).add(self.now, policy)
         self.caps.setdefault(name, Timeline()).add(self.now, most)
+        paused = after is not None and after.paused
+        self.pauses.setdefault(name, Timeline()).add(self.now, paused)
 
     def _learn_claim(self, changed: Changed) -> None:
         before: Any = changed.before
@@ -216,6 +230,7 @@ class Facts:
         if before is not None and (after is None or after.uid != before.uid):
             self._released(before.uid)
         if after is not None:
+            self.reasons[changed.name] = after.reason
             self._learn_ready(changed.name, after)
         self._line_up(before, after)
 
@@ -313,9 +328,20 @@ class Facts:
             seen.alive = False
             self._no_longer_at_work(event.service)
         elif event.effect in FORGETS:
-            seen.conversation = None
+            seen.conversation = seen.waiting = None
             if event.effect == "restart":
                 self._no_longer_at_work(event.service)
+
+    def _requested(self, event: Requested) -> None:
+        """What was sent, until its sender has looked anew. The law sees a request before it is learnt."""
+        if event.what == "look" and event.outcome == "done":
+            self._looked_anew(event.actor)
+        elif event.target and event.outcome != "sent":
+            self.requests[event.actor, event.what, event.target] = event.outcome
+
+    def _looked_anew(self, actor: str) -> None:
+        for request in [each for each in self.requests if each[0] == actor]:
+            del self.requests[request]
 
     def _heard(self, event: Heard) -> None:
         seen = self.services.get(event.service)
@@ -325,6 +351,7 @@ class Facts:
                 seen.conversation = event.conversation
         if event.wish not in self.wishes or seen is None:
             return
+        seen.waiting = event.wish if event.code == 202 else None
         working = self.at_work.setdefault(event.wish, [])
         if event.code is None:
             seen.heard.append(event.wish)

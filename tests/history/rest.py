@@ -18,7 +18,7 @@ def law_11_ready_claims_are_served(facts: Facts, event: Known) -> Verdict:
     """At rest each Ready claim names the conversation that its agent says it serves."""
     if not _at_rest(event):
         return None
-    law, met = law_11_ready_claims_are_served, None
+    law, met = law_11_ready_claims_are_served, 0
     for name, claim in facts.claims.items():
         instance = facts.instances.get(claim.instance or "")
         service = (instance.service if instance else None) or ""
@@ -27,7 +27,7 @@ def law_11_ready_claims_are_served(facts: Facts, event: Known) -> Verdict:
             continue
         if serves(facts, service, claim.conversation, name):
             what = f"{name} names {claim.conversation}, its agent says {asked.conversation}"
-            met = hold(law, asked.conversation == claim.conversation, what, name)
+            met += hold(law, asked.conversation == claim.conversation, what, name)
     return met
 
 
@@ -38,13 +38,14 @@ def law_12_every_pool_is_full(facts: Facts, event: Known) -> Verdict:
         return None
     law = law_12_every_pool_is_full
     for name, instance in facts.instances.items():
-        why = odd(facts, instance)
+        why = odd(facts, name, instance)
         hold(law, why is None, f"{name} {why}", name)
     for name, pool in facts.pools.items():
         why = lack(facts, name, pool)
         hold(law, why is None, f"{name}: {why}", name)
     quiet = facts.now - facts.last_write >= QUIET_S
-    return hold(law, quiet, "writes do not cease") if facts.pools else None
+    hold(law, quiet, "writes do not cease")
+    return len(facts.pools)
 
 
 def law_13_every_claim_ends(facts: Facts, event: Known) -> Verdict:
@@ -56,7 +57,7 @@ def law_13_every_claim_ends(facts: Facts, event: Known) -> Verdict:
         hold(law, claim.phase in ("Ready", "Failed"), f"{name} is {claim.phase}", name)
     waiting = sorted(facts.unanswered)
     hold(law, not waiting, f"{len(waiting)} keys were never answered: {waiting[:3]}")
-    return True if facts.claims else None
+    return len(facts.claims)
 
 
 def law_14_orphans_are_counted(facts: Facts, event: Known) -> Verdict:
@@ -87,7 +88,7 @@ def unrest(facts: Facts) -> Broken | None:
         waiting = len(facts.unanswered)
         return Broken("law_13_every_claim_ends", f"{waiting} keys were never answered")
     for name, instance in facts.instances.items():
-        if (why := odd(facts, instance)) is not None:
+        if (why := odd(facts, name, instance)) is not None:
             return Broken("law_12_every_pool_is_full", f"{name} {why}", [name])
     for name, pool in facts.pools.items():
         if (why := lack(facts, name, pool)) is not None:
@@ -95,10 +96,17 @@ def unrest(facts: Facts) -> Broken | None:
     return None
 
 
-def odd(facts: Facts, instance: InstanceSeen) -> str | None:
+def odd(facts: Facts, name: str, instance: InstanceSeen) -> str | None:
     """What no instance may stay at."""
     if instance.phase == "Retiring":
         return "is still retiring"
+    claim = facts.claims.get(instance.claim or "")
+    released = claim is None or claim.uid != instance.claim_uid
+    kept = not released and claim is not None and claim.instance == name
+    if instance.phase == "Gone" and not kept:
+        return "is Gone, and no claim names it"
+    if instance.claim_policy == "Delete" and released and instance.phase != "Gone":
+        return "was released under Delete, and is still there"
     gone = instance.service is not None and not facts.alive(instance.service)
     if gone and instance.phase != "Gone":
         return f"is {instance.phase}, and its service does not exist"

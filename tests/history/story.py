@@ -13,6 +13,7 @@ from tests.history.events import (
     InstanceSeen,
     Line,
     PoolSeen,
+    Requested,
     Said,
     Serves,
     Told,
@@ -37,6 +38,8 @@ class Teller:
                 return self._wrote(event)
             case Did(effect=effect, name=name):
                 return (name[-8:],), "" if effect in QUIET_EFFECTS else f"Railway: {effect} {name}"
+            case Requested(what=what, target=target, outcome=outcome):
+                return (target[-8:],), f"{what} {target}: {outcome}" if what != "look" else ""
             case Told(wish=wish, url=url, over=over):
                 said = "is done with" if over else "sends the instructions to"
                 return self._names(wish), f"{said} {url}"
@@ -67,7 +70,9 @@ class Teller:
                     known.append(event.name)
                 names += [claim.instance] if claim.instance else []
                 on = f" on {claim.instance}, attempt of {claim.attempt}" if claim.instance else ""
-                text += f" {claim.phase}{on} {claim.conversation or ''} {claim.reason}"
+                text += (
+                    f" {claim.phase}{on} {claim.conversation or ''} {claim.reason or claim.left}"
+                )
             case InstanceSeen() as instance:
                 names += [instance.claim] if instance.claim else []
                 whose = f", of {instance.claim} {instance.claim_uid}" if instance.claim else ""

@@ -8,6 +8,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from api.door import Door, Patience
+from api.records import Lease
 from api.records.memory import MemoryRecords, Shape
 from api.records.memory_store import MemoryStore
 from api.replenish import Replenish
@@ -64,6 +65,18 @@ class StormWorld(World):
         pass
 
 
+class StormStore(MemoryStore):
+    """A store that says aloud who leads."""
+
+    witness: Witness
+
+    def write_lease(self, read: Lease, holder: str) -> Lease:
+        new = super().write_lease(read, holder)
+        if holder != read.holder:
+            self.witness.happened("leads", actor=holder)
+        return new
+
+
 class Sidecar:
     """One run of the door, without sockets."""
 
@@ -96,7 +109,8 @@ class Stage:
         self.weather = Weather(self.chance("weather"), fate)
         self._clocks = self.chance("clocks")
         self._skew_s = 0.0
-        self.store = MemoryStore(self._store_now, self.chance("store"))
+        self.store = StormStore(self._store_now, self.chance("store"))
+        self.store.witness = self.witness
         self.store.log = WitnessedLog(self.witness)
         self.store.arrivals = self.weather.arrivals
         secret = f"-canary-{self.store.rng.getrandbits(128):032x}".encode()
@@ -144,10 +158,10 @@ class Stage:
             environment_id=environment.id,
         )
         # The product's own client over the simulator's GraphQL is dear: some seeds have it, most do not.
-        by_graphql = rng.random() < GRAPHQL_SHARE
+        self._by_graphql = rng.random() < GRAPHQL_SHARE
         front = Front(self.world, self.writer, Budget(clock), Edge(clock))
         self._railway: Callable[[], Railway] = lambda: (
-            self._client(front) if by_graphql else WiredRailway(simulated, self.network)
+            self._client(front) if self._by_graphql else simulated
         )
         self._agents = SimulatedAgents(self.house, provision_timeout_s=HANDOVER_TIMEOUT_S)
 
@@ -266,7 +280,7 @@ class Stage:
         )
         ports = Ports(
             StormRecords(self.store, self.shape, self.weather),
-            self._railway(),
+            WiredRailway(self._railway(), self.network, straight=self._by_graphql),
             WiredAgents(self._agents, self.network),
             clock=lambda: begun + self.loop.now_s * pace,
             chance=dice,

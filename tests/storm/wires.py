@@ -16,7 +16,18 @@ from api.records import RecordsError, Unavailable
 from api.records.memory import MemoryRecords, Shape
 from api.records.memory_store import MemoryStore
 from controller.agents import Agents, Heard, Letter, Reply, Status
-from controller.railway import Access, Allowance, Make, Observation, Railway, Unclear
+from controller.railway import (
+    Access,
+    Allowance,
+    Make,
+    NoCapacity,
+    NotReady,
+    Observation,
+    Railway,
+    RateLimited,
+    Refused,
+    Unclear,
+)
 from controller.railway.simulator.front import Front, Sent
 from tests.storm.processes import ACTOR
 from tests.storm.weather import ON_THE_WAY_S, Weather
@@ -81,10 +92,13 @@ def _attempt(effect: Callable[[], Any]) -> None:
 
 
 class WiredRailway:
-    """The `Railway` port of one process."""
+    """The `Railway` port of one process, all requests of which go through `_through`.
 
-    def __init__(self, there: Railway, network: Network) -> None:
-        self._there, self._network = there, network
+    `straight`: the port sends its requests through our network itself, as the real client does.
+    """
+
+    def __init__(self, there: Railway, network: Network, *, straight: bool) -> None:
+        self._there, self._network, self._straight = there, network, straight
 
     @property
     def endpoint(self) -> str:
@@ -94,56 +108,74 @@ class WiredRailway:
     def allowance(self) -> Allowance:
         return self._there.allowance
 
-    async def _read(self, op: str, work: Work[T]) -> T:
+    async def _through(self, what: str, target: str, work: Work[T]) -> T:
+        """One request, and what its sender learnt of it."""
+        witness = self._network.witness
+        witness.requested(what, target, "sent")
+        outcome = "lost"
+        try:
+            answer = await (work() if self._straight else self._sent(what, target, work))
+            outcome = "done"
+            return answer
+        except (RateLimited, NotReady, NoCapacity, Refused):
+            outcome = "refused"
+            raise
+        finally:
+            witness.requested(what, target, outcome)
+
+    async def _sent(self, what: str, target: str, work: Work[T]) -> T:
+        """A look is answered or not; a write that is given up may come late."""
         network = self._network
-        await network.weather.pause(op)
+        late_s = network.weather.late_s(what) if target else None
+        await network.weather.pause(what)
+        if late_s is not None:
+            network.send(work, late_s)
+            raise Unclear(f"no answer to {what}")
         answer: T = await network.answer(network.send(work))
-        await network.weather.pause(op)
+        await network.weather.pause(what)
         return answer
 
-    async def _write(self, op: str, work: Work[T]) -> T:
-        late_s = self._network.weather.late_s(op)
-        if late_s is None:
-            return await self._read(op, work)
-        self._network.send(work, late_s)
-        await self._network.weather.pause(op)
-        raise Unclear(f"no answer to {op}")
-
     async def probe(self) -> Access:
-        return await self._read("probe", self._there.probe)
+        return await self._through("probe", "", self._there.probe)
 
     async def observe(self) -> Observation:
-        return await self._read("observe", self._there.observe)
+        return await self._through("look", "", self._there.observe)
 
     async def owner_of(self, service_id: str) -> str | None:
-        return await self._read("owner of", lambda: self._there.owner_of(service_id))
+        return await self._through("owner of", "", lambda: self._there.owner_of(service_id))
 
     async def create_empty(self, name: str) -> str:
-        return await self._write("create", lambda: self._there.create_empty(name))
+        return await self._through("create", name, lambda: self._there.create_empty(name))
 
     async def create_whole(self, make: Make) -> str:
-        return await self._write("create", lambda: self._there.create_whole(make))
+        return await self._through("create", make.name, lambda: self._there.create_whole(make))
 
     async def create_domain(self, service_id: str) -> str:
-        return await self._write("domain", lambda: self._there.create_domain(service_id))
+        return await self._through(
+            "domain", service_id, lambda: self._there.create_domain(service_id)
+        )
 
     async def patch(self, service_id: str, make: Make) -> None:
-        await self._write("patch", lambda: self._there.patch(service_id, make))
+        await self._through("patch", service_id, lambda: self._there.patch(service_id, make))
 
     async def update_settings(self, service_id: str, make: Make) -> None:
-        await self._write("settings", lambda: self._there.update_settings(service_id, make))
+        await self._through(
+            "settings", service_id, lambda: self._there.update_settings(service_id, make)
+        )
 
     async def deploy(self, service_id: str) -> None:
-        await self._write("deploy", lambda: self._there.deploy(service_id))
+        await self._through("deploy", service_id, lambda: self._there.deploy(service_id))
 
     async def auto_deploy_off(self, service_id: str) -> None:
-        await self._write("auto-deploy off", lambda: self._there.auto_deploy_off(service_id))
+        await self._through(
+            "auto-deploy off", service_id, lambda: self._there.auto_deploy_off(service_id)
+        )
 
     async def rename(self, service_id: str, name: str) -> None:
-        await self._write("rename", lambda: self._there.rename(service_id, name))
+        await self._through("rename", service_id, lambda: self._there.rename(service_id, name))
 
     async def delete(self, service_id: str) -> None:
-        await self._write("delete", lambda: self._there.delete(service_id))
+        await self._through("delete", service_id, lambda: self._there.delete(service_id))
 
     async def close(self) -> None:
         pass

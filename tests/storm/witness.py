@@ -19,6 +19,7 @@ from tests.history.events import (
     InstanceSeen,
     Line,
     PoolSeen,
+    Requested,
     Said,
     Seen,
     Told,
@@ -53,6 +54,10 @@ class Witness:
         """A process sends instructions, or is done with that."""
         self.say(Told(ACTOR.get(), wish(instructions), url, over))
 
+    def requested(self, what: str, target: str, outcome: str) -> None:
+        """A process's request to Railway, or what it learnt of it."""
+        self.say(Requested(ACTOR.get(), what, target, outcome))
+
     def said(self, actor: str, text: str) -> None:
         """Something that leaves the product as text."""
         self.say(Said(actor, text))
@@ -77,7 +82,8 @@ class Witness:
             if (service := line.get("service")) is not None:
                 actor = line.get("by") or ACTOR.get()
                 pool = self.copies.get(line["name"])
-                self.say(Did(actor, line["effect"], service, line["name"], pool))
+                effect = "push" if line.get("trigger") == "push" else line["effect"]
+                self.say(Did(actor, effect, service, line["name"], pool))
 
     @property
     def digest(self) -> str:
@@ -125,7 +131,7 @@ def _pool(pool: AgentPool) -> PoolSeen:
 
 def _claim(claim: AgentClaim) -> ClaimSeen:
     spec, status = claim.spec, claim.status
-    ready = condition(status.conditions, "Ready")
+    ready, bound = condition(status.conditions, "Ready"), condition(status.conditions, "Bound")
     return ClaimSeen(
         uid=claim.metadata.uid,
         pool=spec.pool_ref.name,
@@ -137,6 +143,7 @@ def _claim(claim: AgentClaim) -> ClaimSeen:
         conversation=status.conversation_id,
         joined=bool(status.joined),
         reason=ready.reason if ready else "",
+        left=bound.reason if bound and bound.status == "False" else "",
     )
 
 

@@ -1,0 +1,131 @@
+"""Rules of a claim's path and of Railway (DESIGN.md sections 3, 5 and 6), held like the laws."""
+
+from tests.history.events import Answered, ClaimSeen, Did, InstanceSeen, Requested, Told
+from tests.history.facts import Changed, Facts, Known, ServiceSeen
+from tests.history.laws import Law, Verdict, hold, ours
+
+# Longer than a process is stopped between a look and what it does by it, or its write is under way.
+BY_AN_OLD_LOOK_S = 60.0
+UNHEARD_OF = (
+    "Silent",
+    "Unreached",
+)  # Why a claim may leave an agent that serves it: nobody can know.
+
+
+def rule_3_only_the_leader_acts(facts: Facts, event: Known) -> Verdict:
+    """Losing the lease stops effects: nobody acts for long while another process holds it."""
+    match event:
+        case Told(actor=actor, over=False) | Requested(actor=actor, outcome="sent"):
+            holder, since = facts.leader
+            if not holder or not ours(actor) or "late" in actor:
+                return None
+            alone = actor == holder or facts.now - since < BY_AN_OLD_LOOK_S
+            what = f"{actor} acts, and {holder} leads"
+            return hold(rule_3_only_the_leader_acts, alone, what)
+    return None
+
+
+def rule_3_paused_makes_nothing(facts: Facts, event: Known) -> Verdict:
+    """While a pool is paused nothing is created for it."""
+    match event:
+        case Changed(actor=actor, name=name, before=None, after=InstanceSeen(pool=pool)):
+            pauses = facts.pauses.get(pool)
+            if pauses is None or not ours(actor):
+                return None
+            paused = all(pauses.since(facts.now - BY_AN_OLD_LOOK_S))
+            return hold(rule_3_paused_makes_nothing, not paused, f"{name} is intended", name)
+    return None
+
+
+def rule_5_an_open_call_is_waited_for(facts: Facts, event: Known) -> Verdict:
+    """The deadline is looked at only while no call is open; an answer inside it wins."""
+    match event:
+        case Changed(before=ClaimSeen(phase="Bound"), after=ClaimSeen(phase="Failed") as claim):
+            if not ours(event.actor) or claim.reason != "TimedOut":
+                return None
+            sent = [wish for wish, _ in facts.sent if wish == claim.wish]
+            what = f"{event.name} ran out of time while its agent was being told"
+            return hold(rule_5_an_open_call_is_waited_for, not sent, what, event.name)
+    return None
+
+
+def rule_5_none_idle_is_no_answer(facts: Facts, event: Known) -> Verdict:
+    """NoneIdle is a refusal, not an answer: the same key may try again."""
+    match event:
+        case Answered(status=status, claim=claim) if status in (200, 500):
+            refused = status == 500 and facts.reasons.get(claim) == "NoneIdle"
+            what = f"{claim} was answered 500 for NoneIdle"
+            return hold(rule_5_none_idle_is_no_answer, not refused, what, claim)
+    return None
+
+
+def rule_5_who_is_served_stays(facts: Facts, event: Known) -> Verdict:
+    """An agent that heard a claim and said so keeps it: another one is asked only where this one cannot be
+    heard any more."""
+    match event:
+        case Changed(
+            before=ClaimSeen(phase="Bound") as was, after=ClaimSeen(phase="Pending") as now
+        ):
+            if was.uid != now.uid or not ours(event.actor):
+                return None
+            instance = facts.instances.get(was.instance or "")
+            seen = facts.services.get((instance.service if instance else None) or "")
+            if seen is None or not seen.alive:
+                return None
+            served = _serves(facts, seen, now.wish) and now.left not in UNHEARD_OF
+            what = f"{event.name} left {was.instance} ({now.left}), which serves it"
+            return hold(rule_5_who_is_served_stays, not served, what, event.name)
+    return None
+
+
+def _serves(facts: Facts, seen: ServiceSeen, wish: str) -> bool:
+    opened_for = facts.opened.get(seen.conversation or "")
+    return not seen.blurred and wish in (opened_for, seen.waiting)
+
+
+def rule_5_renamed_once_ready(facts: Facts, event: Known) -> Verdict:
+    """A service is renamed after its claim, once that is Ready."""
+    match event:
+        case Did(actor=actor, effect="rename", service=service, name=name) if ours(actor):
+            of = [i for i in facts.instances.values() if i.service == service]
+            ready = [i for i in of if i.claim_uid in facts.ready]
+            what = f"{name} was renamed before its claim was Ready"
+            return hold(rule_5_renamed_once_ready, bool(ready) or not of, what, name[-8:])
+    return None
+
+
+def rule_6_look_before_a_repeat(facts: Facts, event: Known) -> Verdict:
+    """A request to Railway that was answered, or whose answer was lost, is not sent again before a look."""
+    match event:
+        case Requested(actor=actor, what=what, target=str(target), outcome="sent") if target:
+            before = facts.requests.get((actor, what, target))
+            said = f"{actor} sends {what} {target} again, which was {before}"
+            fine = before in (None, "refused")
+            return hold(rule_6_look_before_a_repeat, fine, said, target[-8:])
+    return None
+
+
+def rule_6_no_push_restarts(facts: Facts, event: Known) -> Verdict:
+    """An instance becomes Idle only when auto-deploy is off: a push would restart claimed agents."""
+    match event:
+        case Did(effect="push", service=service, name=name):
+            used = [
+                i
+                for i in facts.instances.values()
+                if i.service == service and (i.claim_uid or i.phase == "Idle")
+            ]
+            what = f"a push deploys {name}, which is offered or claimed"
+            return hold(rule_6_no_push_restarts, not used, what, name[-8:])
+    return None
+
+
+RULES: tuple[Law, ...] = (
+    rule_3_only_the_leader_acts,
+    rule_3_paused_makes_nothing,
+    rule_5_an_open_call_is_waited_for,
+    rule_5_none_idle_is_no_answer,
+    rule_5_who_is_served_stays,
+    rule_5_renamed_once_ready,
+    rule_6_look_before_a_repeat,
+    rule_6_no_push_restarts,
+)
