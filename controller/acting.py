@@ -91,8 +91,8 @@ class Actor:
         """As far as this instance can go now without another look."""
         course = self._course_of(pool) if pool else None
         while True:
-            sight = self._environment.sight
-            verb = lifecycle.next_act(instance, sight, course, self._time.now())
+            sight, now = self._environment.sight, self._time.now()
+            verb = lifecycle.next_act(instance, sight, self._own(course, instance), now)
             if verb is None:
                 if self.wants_name(instance):
                     await self._rename(instance)
@@ -100,12 +100,16 @@ class Actor:
             if verb in lifecycle.CREATES and not await self._has_room(instance, pool):
                 return None  # It keeps its place, until there is room for it.
             current = await self._current(instance, pool, verb)
-            written = current and await self._perform(verb, current, pool, course)
+            own = self._own(course, current) if current else None
+            written = current and await self._perform(verb, current, pool, own)
             if written is None:
                 return 0.0  # It changed meanwhile: look again.
             if verb is Verb.DELETE:
                 return None
             instance = written
+
+    def _own(self, course: Course | None, instance: AgentInstance) -> Course | None:
+        return lifecycle.own_course(course, instance, self._environment.sight.service(instance))
 
     async def _has_room(self, instance: AgentInstance, pool: AgentPool | None) -> bool:
         """Whether its service still fits: maxTotal may have sunk, or an orphan shown, since the intent."""
@@ -156,7 +160,8 @@ class Actor:
                 if (written := await self._write(instance, status=status)) is not None:
                     return written
                 instance = await self._records.instance(key_of(instance))
-                if lifecycle.next_act(instance, self._environment.sight, course, now) is not verb:
+                own = self._own(course, instance)
+                if lifecycle.next_act(instance, self._environment.sight, own, now) is not verb:
                     break  # Somebody else has carried it on: nothing of that is undone.
         except RecordsError:
             self._environment.doubt(instance)

@@ -8,7 +8,7 @@ one look: Created (the service exists), Exposed (it has a domain), Deployed (not
 deploy will be sent), Ready (its agent said so).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 
@@ -73,17 +73,38 @@ class Course:
     create: Verb
     after: tuple[Verb, ...]
     provision_timeout: timedelta
+    template_hash: str = ""  # Of the template whose course it is.
 
 
-def course_of(template: Template, access: Access, provision_timeout: timedelta) -> Course:
+def course_of(
+    template: Template, access: Access, provision_timeout: timedelta, template_hash: str = ""
+) -> Course:
     """The course for this template with a token that may, or may not, patch environments."""
     repo = template.source.repo
     hush = (Verb.AUTO_DEPLOY_OFF,) if repo else ()
     if access.may_patch:
-        return Course(Verb.CREATE_EMPTY, (Verb.PATCH, *hush), provision_timeout)
+        return Course(Verb.CREATE_EMPTY, (Verb.PATCH, *hush), provision_timeout, template_hash)
     settings = template.healthcheck_path or (repo and repo.root_directory)
     restart = (Verb.UPDATE_SETTINGS, Verb.DEPLOY) if settings else ()
-    return Course(Verb.CREATE_WHOLE, (*hush, *restart), provision_timeout)
+    return Course(Verb.CREATE_WHOLE, (*hush, *restart), provision_timeout, template_hash)
+
+
+def own_course(
+    course: Course | None, instance: AgentInstance, service: Service | None
+) -> Course | None:
+    """The course for an instance that may be of an earlier template: what it is made of, a look tells.
+
+    A repository's auto-deploy goes off whatever the template says by now; before a look shows the service
+    nothing is said of it or sent to it.
+    """
+    if course is None or instance.spec.template_hash == course.template_hash:
+        return course
+    if service is None:
+        return course if instance.status.service_id is None else None
+    if not service.from_repo or Verb.AUTO_DEPLOY_OFF in course.after:
+        return course
+    patch = course.after[:1] if Verb.PATCH in course.after else ()
+    return replace(course, after=(*patch, Verb.AUTO_DEPLOY_OFF, *course.after[len(patch) :]))
 
 
 # ---------------------------------------------------------------- what was seen

@@ -248,8 +248,9 @@ class Reconciler:
             kept.append(instance)
             if instance.spec.railway != self._railway:
                 continue  # Not there to be seen in our environment: that says nothing.
-            probe = self._prober.heard(instance)
-            status = lifecycle.seen(instance, self._environment.sight, probe, view.now, course)
+            probe, sight = self._prober.heard(instance), self._environment.sight
+            own = lifecycle.own_course(course, instance, sight.service(instance))
+            status = lifecycle.seen(instance, sight, probe, view.now, own)
             if (why := await self._let_go(instance, view)) is not None:
                 status = lifecycle.retiring(instance, why, view.now)
             if status != instance.status:
@@ -331,7 +332,9 @@ class Reconciler:
         access = self._environment.access
         if access is None or pool.spec.paused or self._unfit(pool) is not None:
             return None
-        return lifecycle.course_of(pool.spec.template, access, pool.spec.provision_timeout)
+        current = template.template_hash(pool, self._recipe)
+        spec = pool.spec
+        return lifecycle.course_of(spec.template, access, spec.provision_timeout, current)
 
     def is_urgent(self, key: Key) -> bool:
         return key in self._urgent
@@ -389,7 +392,8 @@ class Reconciler:
             self._prober.watch(instance)
             if instance.spec.railway != self._railway:
                 continue
-            verb = lifecycle.next_act(instance, sight, course, view.now)
+            own = lifecycle.own_course(course, instance, sight.service(instance))
+            verb = lifecycle.next_act(instance, sight, own, view.now)
             if verb or self._actor.wants_name(instance):
                 self._wishes.act(key_of(instance))
             moving = moving or lifecycle.is_moving(instance, course)

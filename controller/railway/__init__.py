@@ -79,6 +79,7 @@ class Service:
     name: str
     domain: str | None = None  # Host of the first service domain, without scheme.
     has_source: bool = False
+    from_repo: bool = False  # A push to it deploys, unless auto-deploy is off.
     deployment: Deployment | None = None
 
 

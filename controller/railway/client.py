@@ -286,6 +286,7 @@ def _service(node: Any) -> Service:
         name=_text(node, "serviceName"),
         domain=_domain(node["domains"]["serviceDomains"]),
         has_source=source is not None and bool(source["image"] or source["repo"]),
+        from_repo=source is not None and bool(source["repo"]),
         deployment=None if deployment is None else _deployment(deployment),
     )
 

@@ -51,6 +51,7 @@ def a_claim(**overrides: Any) -> ClaimSeen:
         "joined": False,
         "reason": "",
         "left": "",
+        "waits": False,
     }
     return ClaimSeen(**(base | overrides))
 
@@ -67,6 +68,7 @@ def an_instance(name: str = "i1", **overrides: Any) -> InstanceSeen:
         "claim_uid": None,
         "claim_policy": None,
         "barred": None,
+        "counted": True,
     }
     return InstanceSeen(**(base | overrides))
 

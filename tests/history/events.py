@@ -36,11 +36,12 @@ class ClaimSeen(NamedTuple):
     timeout_s: float | None  # Its own; else its pool's.
     phase: str
     instance: str | None
-    attempt: str | None
+    attempt: str | None  # Whose, and since when.
     conversation: str | None
     joined: bool
     reason: str  # Of its condition Ready.
     left: str  # Of its condition Bound, where that is False: why it left its last instance.
+    waits: bool  # onEmpty: Wait.
 
 
 class InstanceSeen(NamedTuple):
@@ -56,6 +57,7 @@ class InstanceSeen(NamedTuple):
     claim_uid: str | None
     claim_policy: str | None
     barred: str | None
+    counted: bool  # Not a mere try, of which nobody knows yet whether it fits.
 
 
 Seen = PoolSeen | ClaimSeen | InstanceSeen
@@ -99,6 +101,15 @@ class Told(NamedTuple):
     wish: str
     url: str
     over: bool
+
+
+class Replied(NamedTuple):
+    """What a process that told an agent learnt from its answer, in the product's words."""
+
+    actor: str
+    wish: str
+    url: str
+    heard: str
 
 
 class Heard(NamedTuple):
@@ -159,10 +170,24 @@ class Serves(NamedTuple):
     conversation: str | None
 
 
-Event = Wrote | Did | Requested | Told | Heard | Asked | Answered | Said | Happened | Serves
+Event = (
+    Wrote | Did | Requested | Told | Replied | Heard | Asked | Answered | Said | Happened | Serves
+)
 OPS: dict[str, type[Any]] = {
     kind.__name__.lower(): kind
-    for kind in (Wrote, Did, Requested, Told, Heard, Asked, Answered, Said, Happened, Serves)
+    for kind in (
+        Wrote,
+        Did,
+        Requested,
+        Told,
+        Replied,
+        Heard,
+        Asked,
+        Answered,
+        Said,
+        Happened,
+        Serves,
+    )
 }
 
 # What of an event stands under `result`; the rest of its own fields stands under `args`.
@@ -170,6 +195,7 @@ RESULTS: dict[type[Any], tuple[str, ...]] = {
     Wrote: ("after",),
     Requested: ("outcome",),
     Told: ("over",),
+    Replied: ("heard",),
     Heard: ("code", "conversation"),
     Answered: ("status", "instance", "conversation"),
     Serves: ("ready", "provisioned", "conversation"),

@@ -18,6 +18,7 @@ from tests.history.events import (
     InstanceSeen,
     Line,
     PoolSeen,
+    Replied,
     Requested,
     Seen,
     Serves,
@@ -142,6 +143,11 @@ class Facts:
         self.sent: list[tuple[str, str]] = []  # Calls under way: wish and address.
         self.keys: dict[str, str] = {}  # The claim (uid) that each key's last answer was about.
         self.unanswered: dict[str, str] = {}  # Keys that somebody still asks by, and who.
+        self.binders: dict[str, str] = {}  # Who bound each claim (uid) last.
+        self.replies: dict[
+            tuple[str, str], list[tuple[str, str]]
+        ] = {}  # By wish and address: actor, reply.
+        self.silent: dict[tuple[str, str], str | None] = {}  # By actor and wish: the attempt then.
         self.reasons: dict[str, str] = {}  # Of each claim by name, last said; also of deleted ones.
         self.leader: tuple[str, float] = ("", 0.0)  # Who holds the lease, and since when.
         self.requests: dict[tuple[str, str, str], str] = {}  # Since its actor's last look: outcome.
@@ -164,6 +170,8 @@ class Facts:
                 (self.sent.remove if over else self.sent.append)((wish, url))
             case Asked(actor=actor, key=str(key)):
                 self.unanswered[key] = actor
+            case Replied():
+                self._replied(event)
             case Requested():
                 self._requested(event)
             case Happened(what="leads", actor=actor):
@@ -308,6 +316,7 @@ class Facts:
         if claim.uid in before:
             return None
         before.append(claim.uid)
+        self.binders[claim.uid] = event.actor
         self.counts["binds"] += 1
         return Agreed(event.actor, name, claim, instance_name, instance)
 
@@ -331,6 +340,17 @@ class Facts:
             seen.conversation = seen.waiting = None
             if event.effect == "restart":
                 self._no_longer_at_work(event.service)
+
+    def _replied(self, event: Replied) -> None:
+        said = (event.actor, event.heard)
+        self.replies.setdefault((event.wish, event.url), []).append(said)
+        if event.heard == "silent":
+            self.silent[event.actor, event.wish] = self.attempt_at(event.wish)
+
+    def attempt_at(self, wish: str) -> str | None:
+        """The attempt under which this wish is being told now."""
+        bound = (c for c in self.claims.values() if c.wish == wish and c.phase == "Bound")
+        return next((claim.attempt for claim in bound), None)
 
     def _requested(self, event: Requested) -> None:
         """What was sent, until its sender has looked anew. The law sees a request before it is learnt."""

@@ -66,7 +66,7 @@ def rule_5_who_is_served_stays(facts: Facts, event: Known) -> Verdict:
         case Changed(
             before=ClaimSeen(phase="Bound") as was, after=ClaimSeen(phase="Pending") as now
         ):
-            if was.uid != now.uid or not ours(event.actor):
+            if was.uid != now.uid or not ours(event.actor) or was.instance in facts.rewound:
                 return None
             instance = facts.instances.get(was.instance or "")
             seen = facts.services.get((instance.service if instance else None) or "")
@@ -81,6 +81,35 @@ def rule_5_who_is_served_stays(facts: Facts, event: Known) -> Verdict:
 def _serves(facts: Facts, seen: ServiceSeen, wish: str) -> bool:
     opened_for = facts.opened.get(seen.conversation or "")
     return not seen.blurred and wish in (opened_for, seen.waiting)
+
+
+def rule_5_a_strangers_conversation_is_not_ours(facts: Facts, event: Known) -> Verdict:
+    """409 to the first POST of the process that bound: somebody else's conversation."""
+    match event:
+        case Changed(actor=actor, after=ClaimSeen(phase="Ready") as claim, name=name):
+            strange = facts.opened.get(claim.conversation or "") not in facts.wishes
+            instance = facts.instances.get(claim.instance or "")
+            replies = facts.replies.get(
+                (claim.wish, (instance.url if instance else None) or ""), []
+            )
+            only = facts.binders.get(claim.uid) == actor and replies == [(actor, "already")]
+            what = f"{name} took {claim.conversation}, a stranger's"
+            fine = not (strange and only)
+            return hold(rule_5_a_strangers_conversation_is_not_ours, fine, what, name)
+    return None
+
+
+def rule_5_silence_ends_an_attempt(facts: Facts, event: Known) -> Verdict:
+    """After silence nobody tells again before the attempt was taken over."""
+    match event:
+        case Told(actor=actor, wish=wish, over=False):
+            attempt = facts.attempt_at(wish)
+            if attempt is None:
+                return None
+            again = facts.silent.get((actor, wish)) == attempt
+            what = f"{actor} tells again after silence"
+            return hold(rule_5_silence_ends_an_attempt, not again, what)
+    return None
 
 
 def rule_5_renamed_once_ready(facts: Facts, event: Known) -> Verdict:
@@ -98,6 +127,10 @@ def rule_6_look_before_a_repeat(facts: Facts, event: Known) -> Verdict:
     """A request to Railway that was answered, or whose answer was lost, is not sent again before a look."""
     match event:
         case Requested(actor=actor, what=what, target=str(target), outcome="sent") if target:
+            if (
+                what == "delete"
+            ):  # What is gone cannot be deleted again; a new term need not look first.
+                return None
             before = facts.requests.get((actor, what, target))
             said = f"{actor} sends {what} {target} again, which was {before}"
             fine = before in (None, "refused")
@@ -125,6 +158,8 @@ RULES: tuple[Law, ...] = (
     rule_5_an_open_call_is_waited_for,
     rule_5_none_idle_is_no_answer,
     rule_5_who_is_served_stays,
+    rule_5_a_strangers_conversation_is_not_ours,
+    rule_5_silence_ends_an_attempt,
     rule_5_renamed_once_ready,
     rule_6_look_before_a_repeat,
     rule_6_no_push_restarts,

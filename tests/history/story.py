@@ -13,6 +13,7 @@ from tests.history.events import (
     InstanceSeen,
     Line,
     PoolSeen,
+    Replied,
     Requested,
     Said,
     Serves,
@@ -43,6 +44,8 @@ class Teller:
             case Told(wish=wish, url=url, over=over):
                 said = "is done with" if over else "sends the instructions to"
                 return self._names(wish), f"{said} {url}"
+            case Replied(wish=wish, heard=heard):
+                return self._names(wish), f"learns that the agent's answer is {heard}"
             case Heard(instance=name, wish=wish, code=code, conversation=conversation):
                 done = "hears" if code is None else f"answers {code} {conversation or ''}"
                 return (name, *self._names(wish or "")), f"agent of {name} {done}"

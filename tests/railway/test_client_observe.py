@@ -26,7 +26,7 @@ async def test_a_service_is_read_with_its_domain_source_and_newest_deployment() 
     client, railway = a_client(a_page(node))
     created_at = datetime(2026, 8, 1, 11, 0, 0, 123000, UTC)
     deployment = Deployment("d1", "SUCCESS", created_at, stopped=False)
-    service = Service("s1", "convos-agent-s1", "new.test", True, deployment)
+    service = Service("s1", "convos-agent-s1", "new.test", True, deployment=deployment)
     assert await client.observe() == Observation((service,), requests=1)
     variables = {"projectId": "p", "environmentId": "e", "first": 500, "after": None}
     assert railway.asked[0].variables == variables

@@ -48,7 +48,7 @@ LIMITS = Limits(
 )
 PATIENCE = Patience(verdict_s=5.0, answer_s=30.0)
 # An agent answers at once, or takes its time: less than is left of an attempt when a call may still begin.
-ANSWERS_S = ((0.03, 0.15), (0.1, 4.0), (2.0, 7.0))
+ANSWERS_S = ((0.03, 0.15), (0.1, 4.0), (2.0, 7.0), (5.0, 8.0))
 RESTART_S = (0.2, 8.0)
 CLOCK_PACE = (0.98, 1.02)
 GRAPHQL_SHARE = 0.06

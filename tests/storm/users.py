@@ -43,7 +43,7 @@ class Users:
 
     def start(self, storm_s: float) -> None:
         kinds: list[Work] = [self._by_door] * 5 + [self._by_record] * 2 + [self._looks_on]
-        for n in range(self._rng.randint(4, 14)):
+        for n in range(self._rng.randint(6, 16)):
             work = self._rng.choice(kinds)
             self.customers.append(self._person(f"customer-{n}", self._comes_again(work, storm_s)))
 
@@ -75,6 +75,8 @@ class Users:
         if self._rng.random() < 0.5:
             await asyncio.sleep(self._rng.uniform(0, 30))
             await self._release(answer.claim)
+            if ask.key is not None and self._rng.random() < 0.5:
+                await self._until_answered(ask)  # The key is free: another agent, if any.
 
     def _ask(self) -> ClaimRequest:
         rng, n = self._rng, next(self._numbers)
@@ -165,7 +167,7 @@ class Users:
             instructions=f"Serve wish {n}.",
             on_empty=rng.choice(list(OnEmpty)),
             reclaim_policy=rng.choice(list(ReclaimPolicy)),
-            timeout=rng.choice((None, WIDE / 2)),
+            timeout=rng.choice((None, WIDE / 2, WIDE / 6)),
         )
         [made] = await self._people.create_claims([claim])
         if isinstance(made, AgentClaim) and rng.random() < 0.6:

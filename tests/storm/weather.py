@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 from api.records import Bell, Unavailable
-from controller.railway.simulator.faults import Faults, Plan
+from controller.railway.simulator.faults import LOOKS, Faults, Plan
 from tests.storm.fate import Fate
 from tests.storm.processes import PROCESS, Process
 
@@ -35,6 +35,8 @@ API_FAULTS = (
     "cutOff",
     "halfPage",
     "elsewhere",
+    "omitted",
+    "notFound",
     "readLag",
     "serviceDeleted",
 )
@@ -103,9 +105,21 @@ class FatedFaults(Faults):
     """The simulator's faults, each numbered with the other misfortunes of its storm."""
 
     fate: Fate
+    again: tuple[str, int] = ("", 0)  # What happens so many times more: spoilt looks come in rows.
 
     def draw(self, name: str, targets: Collection[str] = ()) -> bool:
-        return super().draw(name, targets) and self.fate.befalls(name)
+        if self.again[0] == name and self.again[1] > 0:
+            self.again = (name, self.again[1] - 1)
+            return True
+        if not (super().draw(name, targets) and self.fate.befalls(name)):
+            return False
+        if name in LOOKS:
+            self.again = (name, 2)
+        return True
+
+    def replace(self, plan: Plan) -> None:
+        super().replace(plan)
+        self.again = ("", 0)
 
 
 class Weather:

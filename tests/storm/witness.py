@@ -7,8 +7,8 @@ from hashlib import sha256
 from typing import Any
 
 from api.conditions import condition, is_true
-from api.records.memory_tables import Change
-from api.types import AgentClaim, AgentInstance, AgentPool, Kind
+from api.records.memory_tables import Change, counted
+from api.types import AgentClaim, AgentInstance, AgentPool, Kind, OnEmpty
 from controller.railway.simulator import holdings
 from tests.history.events import (
     ClaimSeen,
@@ -19,6 +19,7 @@ from tests.history.events import (
     InstanceSeen,
     Line,
     PoolSeen,
+    Replied,
     Requested,
     Said,
     Seen,
@@ -53,6 +54,10 @@ class Witness:
     def told(self, instructions: str, url: str, over: bool) -> None:
         """A process sends instructions, or is done with that."""
         self.say(Told(ACTOR.get(), wish(instructions), url, over))
+
+    def replied(self, instructions: str, url: str, heard: str) -> None:
+        """A process has an agent's answer, or knows that none came."""
+        self.say(Replied(ACTOR.get(), wish(instructions), url, heard))
 
     def requested(self, what: str, target: str, outcome: str) -> None:
         """A process's request to Railway, or what it learnt of it."""
@@ -139,11 +144,12 @@ def _claim(claim: AgentClaim) -> ClaimSeen:
         timeout_s=spec.timeout.total_seconds() if spec.timeout else None,
         phase=str(status.phase),
         instance=status.instance.name if status.instance else None,
-        attempt=status.attempt.by if status.attempt else None,
+        attempt=f"{status.attempt.by} {status.attempt.at}" if status.attempt else None,
         conversation=status.conversation_id,
         joined=bool(status.joined),
         reason=ready.reason if ready else "",
         left=bound.reason if bound and bound.status == "False" else "",
+        waits=spec.on_empty is OnEmpty.WAIT,
     )
 
 
@@ -160,4 +166,5 @@ def _instance(instance: AgentInstance) -> InstanceSeen:
         claim_uid=ref.uid if ref else None,
         claim_policy=str(ref.reclaim_policy) if ref else None,
         barred=status.barred,
+        counted=counted(instance),
     )

@@ -12,6 +12,8 @@
 | `nullData` | `{"data": null}` after the effect |
 | `cutOff` | the answer's body ends in its middle, after the effect |
 | `halfPage` | half of a list, which says that there is more and not where |
+| `omitted` | a list lacks one of its things, but never twice in a row |
+| `notFound` | "ServiceInstance not found", although it is there; nothing happened |
 | `elsewhere` | an environment is answered with another one, which is empty |
 | `apiSlow` | the answer comes late |
 | `readLag` | what is made or deleted shows 1 to 10 s later, and writes to it are refused until then |
@@ -35,10 +37,18 @@ from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-BEFORE = ("rateLimited", "edgeLimited", "unavailable", "badGateway", "timeoutBefore", "drift")
+BEFORE = (
+    "rateLimited",
+    "edgeLimited",
+    "unavailable",
+    "badGateway",
+    "timeoutBefore",
+    "drift",
+    "notFound",
+)
 AFTER = ("timeoutAfter", "nullData", "cutOff")
 LOOKS = ("halfPage", "elsewhere")
-API = (*BEFORE, *AFTER, *LOOKS, "problem", "apiSlow", "readLag", "serviceDeleted")
+API = (*BEFORE, *AFTER, *LOOKS, "omitted", "problem", "apiSlow", "readLag", "serviceDeleted")
 DEPLOYS = ("deployFailed", "deployCrashed", "deployStuck", "deploySleeping", "slowBoot")
 HEARD = ("agentDies", "answerLost", "agent500", "agentGarbage", "agentWaiting")
 AGENTS = (*HEARD, "neverReady", "agentSlow", "agentDead", "agentRestarted", "agentUsed")

@@ -11,6 +11,7 @@ from controller.railway.simulator.evidence import Writer
 from controller.railway.simulator.faults import BEFORE, LOOKS
 from controller.railway.simulator.graphql_api import Api, Asked, Said, problem
 from controller.railway.simulator.habits import Span
+from controller.railway.simulator.holdings import NO_INSTANCE
 from controller.railway.simulator.ratelimit import Budget, Edge
 from controller.railway.simulator.resolvers import Context
 from controller.railway.simulator.state import Token
@@ -20,16 +21,11 @@ SLOW_S: Span = (1.0, 5.0)
 FAULT_WAIT_S = 2.0  # Retry-After of a 429 that is a fault.
 HTML = "<!doctype html><html><head><title>502 Bad Gateway</title></head></html>"
 LATE_HTML = "<!doctype html><html><head><title>504 Gateway Time-out</title></head></html>"
-DRIFT = json.dumps(
-    {
-        "errors": [
-            {
-                "message": 'Unknown argument "input" on field "Mutation.unknown".',
-                "extensions": {"code": "GRAPHQL_VALIDATION_FAILED"},
-            }
-        ]
-    }
-)
+DRIFT = {
+    "message": 'Unknown argument "input" on field "Mutation.unknown".',
+    "extensions": {"code": "GRAPHQL_VALIDATION_FAILED"},
+}
+NOT_FOUND = {"message": NO_INSTANCE, "extensions": {"code": "INTERNAL_SERVER_ERROR"}}
 NO_PEER = "upstream connect error or disconnect/reset before headers"
 
 
@@ -99,7 +95,12 @@ class Front:
             "unavailable": (503, NO_PEER, "text/plain"),
             "badGateway": (502, HTML, "text/html"),
             "timeoutBefore": (504, LATE_HTML, "text/html"),
-            "drift": (400, DRIFT, "application/json"),
+            "drift": (400, json.dumps({"errors": [DRIFT]}), "application/json"),
+            "notFound": (
+                200,
+                json.dumps({"data": None, "errors": [NOT_FOUND]}),
+                "application/json",
+            ),
         }
         if fault not in pages:
             return None

@@ -91,6 +91,7 @@ class Holdings:
         self._touched: dict[str, Thing | None] = {}
         self._effects: list[dict[str, Any]] = []
         self._next_gone_at = inf
+        self._omits = False  # Whether the last list lacked something.
 
     # ---------------------------------------------------------------- founding, keeping
 
@@ -197,6 +198,14 @@ class Holdings:
         """The instances that a list of this environment shows, oldest first."""
         found = self.instances.values()
         return [i for i in found if i.environment_id == environment_id and self.shows(i)]
+
+    def listed(self, environment_id: str) -> list[Instance]:
+        """What a list of this environment says: `seen_in`, but for one where it is `omitted`."""
+        shown = self.seen_in(environment_id)
+        self._omits = bool(shown) and not self._omits and self.faults.draw("omitted")
+        if self._omits:
+            shown.remove(self.faults.rng.choice(shown))
+        return shown
 
     def at(self, host: str) -> tuple[Service, Instance, Domain] | None:
         """What traffic to this host reaches, unless it was deleted."""

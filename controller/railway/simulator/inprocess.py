@@ -27,7 +27,7 @@ from controller.railway.simulator import deploys, state
 from controller.railway.simulator.agent import Answer, Call
 from controller.railway.simulator.evidence import Writer
 from controller.railway.simulator.faults import LOOKS
-from controller.railway.simulator.holdings import Refusal
+from controller.railway.simulator.holdings import NO_INSTANCE, Refusal
 from controller.railway.simulator.house import Cut, House
 from controller.railway.simulator.scopes import authorize, may
 from controller.railway.simulator.state import Environment, Instance, Token
@@ -45,6 +45,7 @@ SAID_BEFORE = {
     "badGateway": ("", 502),
     "timeoutBefore": ("", 504),
     "drift": ("Unknown argument", 400),
+    "notFound": (NO_INSTANCE, 200),
 }
 SAID_AFTER = ("timeoutAfter", "nullData", "cutOff")
 WAIT_S = 2.0
@@ -97,7 +98,7 @@ class SimulatedRailway:
             after = page * PAGE
 
             def look(after: int = after) -> tuple[list[Instance], bool]:
-                shown = self._world.seen_in(self._environment.id)
+                shown = self._world.listed(self._environment.id)
                 return shown[after : after + PAGE], len(shown) > after + PAGE
 
             instances, more = await self._ask("environment", look)
@@ -117,6 +118,7 @@ class SimulatedRailway:
             name=self._world.service_of(instance).name,
             domain=hosts[0] if hosts and instance.deleted_at is None else None,
             has_source=bool(instance.source),
+            from_repo=bool(instance.source and instance.source.get("repo")),
             deployment=_deployment(*latest) if latest else None,
         )
 

@@ -243,7 +243,7 @@ def _environments(project: Project, info: Info, **pages: Any) -> dict[str, Any]:
 
 
 def _service_instances(environment: Environment, info: Info, **pages: Any) -> dict[str, Any]:
-    return page(info.context, info.context.world.seen_in(environment.id), **pages)
+    return page(info.context, info.context.world.listed(environment.id), **pages)
 
 
 def _base_environment(project: Project, info: Info) -> str | None:

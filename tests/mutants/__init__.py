@@ -1,0 +1,1 @@
+"""Faults planted in the product's design, each of which the storm must notice."""

@@ -1,0 +1,127 @@
+"""`python -m tests.mutants`: plant each fault and see that the storm notices; exit 1 where it does not."""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from pathlib import Path
+from typing import Any
+
+from controller.local.progress import Progress
+from tests.mutants.planted import ROOT, DoesNotApply, Mutant, planted
+from tests.mutants.trial import StormFailed, Verdict, put_to_the_storm
+
+REPORT = ROOT / "build" / "mutants.json"
+SCHEMA = 1
+SEEDS = 5000
+BAR = 30
+
+
+def main() -> int:
+    asked = arguments().parse_args()
+    mutants = chosen(asked.only)
+    if asked.list:
+        print("\n".join(f"{mutant.name:42} {mutant.rule}" for mutant in mutants))
+        return 0
+    try:
+        verdicts = sorted(trials(mutants, asked.seeds, asked.jobs), key=lambda v: v.mutant.name)
+    except (DoesNotApply, StormFailed) as error:
+        print(error, file=sys.stderr)
+        return 1
+    print("\n".join(table(verdicts)))
+    write(report(verdicts, asked.seeds), REPORT)
+    return 0 if all(verdict.noticed for verdict in verdicts) else 1
+
+
+def arguments() -> argparse.ArgumentParser:
+    options = argparse.ArgumentParser(prog="python -m tests.mutants", description=__doc__)
+    options.add_argument("--seeds", type=int, default=SEEDS, help=f"at most, default {SEEDS}")
+    options.add_argument("--only", nargs="+", metavar="NAME", help="these alone")
+    options.add_argument("--jobs", type=int, default=os.cpu_count(), help="default: all cores")
+    options.add_argument("--list", action="store_true", help="their names and the rules they break")
+    return options
+
+
+def chosen(names: Sequence[str] | None) -> list[Mutant]:
+    """All, or those of these names."""
+    mutants = {mutant.name: mutant for mutant in planted()}
+    if unknown := sorted(set(names or ()) - mutants.keys()):
+        sys.exit(f"there is no planted fault named {', '.join(unknown)}; --list shows all")
+    return [mutant for name, mutant in mutants.items() if not names or name in names]
+
+
+def trials(mutants: Sequence[Mutant], seeds: int, jobs: int) -> Iterator[Verdict]:
+    """In the order in which they end. Each is a process of its own: threads only wait for it."""
+    progress = Progress()
+    with ThreadPoolExecutor(jobs) as pool:
+        waiting = [pool.submit(put_to_the_storm, mutant, seeds) for mutant in mutants]
+        try:
+            for n, done in enumerate(as_completed(waiting), 1):
+                verdict = done.result()
+                if not verdict.noticed:
+                    progress.say(f"{verdict.mutant.name} was not noticed")
+                progress.live(bar(n, len(mutants)))
+                yield verdict
+        finally:
+            progress.clear()
+            pool.shutdown(cancel_futures=True)
+
+
+def bar(done: int, of: int) -> str:
+    full = BAR * done // of
+    return f"mutants [{'#' * full}{'-' * (BAR - full)}] {done} of {of}"
+
+
+def table(verdicts: Sequence[Verdict]) -> Iterator[str]:
+    """A line each: name, seed, law, seconds."""
+    yield f"{'name':42} {'seed':>6}  {'noticed by':36} {'seconds':>8}"
+    for verdict in verdicts:
+        seed = "-" if verdict.seed is None else str(verdict.seed)
+        law = verdict.law or "nobody"
+        yield f"{verdict.mutant.name:42} {seed:>6}  {law:36} {verdict.seconds:8.1f}"
+    noticed = sum(verdict.noticed for verdict in verdicts)
+    yield f"{noticed} of {len(verdicts)} were noticed"
+
+
+def report(verdicts: Sequence[Verdict], seeds: int) -> dict[str, Any]:
+    return {
+        "schema": SCHEMA,
+        "commit": commit(),
+        "seeds": seeds,
+        "rows": [row(verdict) for verdict in verdicts],
+        "noticed": sum(verdict.noticed for verdict in verdicts),
+        "planted": len(verdicts),
+    }
+
+
+def row(verdict: Verdict) -> dict[str, Any]:
+    mutant = verdict.mutant
+    return {
+        "name": mutant.name,
+        "rule": mutant.rule,
+        "expected": mutant.law,
+        "noticed": verdict.noticed,
+        "seed": verdict.seed,
+        "seeds_needed": verdict.seeds_needed,
+        "law": verdict.law,
+        "seconds": verdict.seconds,
+    }
+
+
+def commit() -> str:
+    """Of the checkout; `-dirty` where it holds more than was committed. Empty without git."""
+    command = ["git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    return done.stdout.strip()
+
+
+def write(said: dict[str, Any], file: Path) -> None:
+    file.parent.mkdir(exist_ok=True)
+    file.write_text(json.dumps(said, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
