@@ -23,6 +23,7 @@ from controller.lifecycle import (
     is_moving,
     may_forget,
     next_act,
+    own_course,
     seen,
     should_retire,
     stepped,
@@ -330,3 +331,38 @@ def test_only_what_is_being_made_or_deleted_makes_looks_come_often() -> None:
     assert is_moving(a_made_instance(phase=InstancePhase.RETIRING), None)
     assert not is_moving(idle(), BY_PATCH)
     assert not is_moving(a_made_instance(claim_ref=REF), BY_PATCH)
+
+
+# ---------------------------------------------------------------- of an earlier template
+
+IMAGE_NOW = replace(BY_PATCH, template_hash="new")
+
+
+def test_a_repository_of_an_earlier_template_is_not_deployed_before_its_auto_deploy_is_off() -> (
+    None
+):
+    """Its patch's answer was lost, and the template is an image by now."""
+    instance = a_made_instance("Deployed")
+    shown = a_service(instance, domain="one.test", has_source=True, from_repo=True)
+    own = own_course(IMAGE_NOW, instance, shown)
+    assert own is not None
+    assert own.after == (Verb.PATCH, Verb.AUTO_DEPLOY_OFF)
+    status = seen(instance, a_sight(shown), an_answer(), NOW, own)
+    assert status.phase is InstancePhase.PROVISIONING
+    patched = instance.model_copy(update={"status": status})
+    assert next_act(patched, a_sight(shown), own, NOW) is Verb.AUTO_DEPLOY_OFF
+
+
+def test_an_image_of_an_earlier_template_keeps_its_course() -> None:
+    instance = a_made_instance("Deployed")
+    assert own_course(IMAGE_NOW, instance, a_service(instance, has_source=True)) is IMAGE_NOW
+
+
+def test_of_an_earlier_template_nothing_is_said_before_a_look_shows_it() -> None:
+    assert own_course(IMAGE_NOW, a_made_instance("Deployed"), None) is None
+    assert own_course(IMAGE_NOW, NEW, None) is IMAGE_NOW
+
+
+def test_of_the_template_of_now_the_course_stands() -> None:
+    course = replace(BY_PATCH, template_hash="hash")
+    assert own_course(course, a_made_instance("Deployed"), None) is course
