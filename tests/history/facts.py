@@ -140,7 +140,9 @@ class Facts:
         self.orphans: dict[str, float] = {}  # Services that no record explains, since when.
         self.opened: dict[str, str] = {}  # The wish that each conversation was opened for.
         self.at_work: dict[str, list[tuple[str, float]]] = {}  # By wish: services, since when.
-        self.sent: list[tuple[str, str]] = []  # Calls under way: wish and address.
+        self.sent: dict[
+            tuple[str, str], list[float]
+        ] = {}  # By wish and address: calls under way, since.
         self.keys: dict[str, str] = {}  # The claim (uid) that each key's last answer was about.
         self.unanswered: dict[str, str] = {}  # Keys that somebody still asks by, and who.
         self.binders: dict[str, str] = {}  # Who bound each claim (uid) last.
@@ -167,7 +169,11 @@ class Facts:
             case Heard():
                 self._heard(event)
             case Told(wish=wish, url=url, over=over):
-                (self.sent.remove if over else self.sent.append)((wish, url))
+                calls = self.sent.setdefault((wish, url), [])
+                if over:
+                    calls.pop(0)
+                else:
+                    calls.append(self.now)
             case Asked(actor=actor, key=str(key)):
                 self.unanswered[key] = actor
             case Replied():
@@ -376,17 +382,24 @@ class Facts:
         if event.code is None:
             seen.heard.append(event.wish)
             self.counts["provisions"] += 1
-            self._overlaps(seen, working)
-            working.append((event.service, self.now))
+            since = min(self.calls_of(event.wish), default=self.now)
+            self._overlaps(seen, working, since)
+            working.append((event.service, since))
         else:
             self.at_work[event.wish] = [each for each in working if each[0] != event.service]
 
-    def _overlaps(self, seen: ServiceSeen, working: list[tuple[str, float]]) -> None:
-        """An agent that works for longer than an attempt is respected: the known limit."""
+    def _overlaps(
+        self, seen: ServiceSeen, working: list[tuple[str, float]], mine_since: float
+    ) -> None:
+        """A call that lasts for longer than an attempt is respected: the known limit."""
         for service, since in list(working):
-            if self.now - since >= self.handover_s:
+            if self.now - min(since, mine_since) >= self.handover_s:
                 working.remove((service, since))
                 self.services[service].blurred = seen.blurred = True
+
+    def calls_of(self, wish: str) -> list[float]:
+        """The calls under way that tell it, by when they were sent."""
+        return [at for (told, _), calls in self.sent.items() if told == wish for at in calls]
 
     def _no_longer_at_work(self, service: str) -> None:
         for wish, working in self.at_work.items():

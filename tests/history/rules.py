@@ -43,7 +43,7 @@ def rule_5_an_open_call_is_waited_for(facts: Facts, event: Known) -> Verdict:
         case Changed(before=ClaimSeen(phase="Bound"), after=ClaimSeen(phase="Failed") as claim):
             if not ours(event.actor) or claim.reason != "TimedOut":
                 return None
-            sent = [wish for wish, _ in facts.sent if wish == claim.wish]
+            sent = facts.calls_of(claim.wish)
             what = f"{event.name} ran out of time while its agent was being told"
             return hold(rule_5_an_open_call_is_waited_for, not sent, what, event.name)
     return None

@@ -48,6 +48,8 @@ AGENT_FAULTS = (
     "agentGarbage",
     "agentWaiting",
     "agentDead",
+    "agentSlow",
+    "agentUsed",
     "agentRestarted",
 )
 
@@ -96,7 +98,7 @@ def plan(rng: random.Random) -> Plan:
         for name in names:
             if rng.random() < 0.4:
                 chosen[name] = rng.uniform(0, rate)
-    for name in ("serviceDeleted", "drift"):  # Once is much.
+    for name in ("serviceDeleted", "drift", "agentUsed"):  # Once is much.
         chosen[name] = chosen.get(name, 0.0) / 10
     return Plan(seed=rng.getrandbits(32), rates=chosen)
 
