@@ -14,13 +14,14 @@ from controller.railway import (
     NotAuthorized,
     NotReady,
     Railway,
+    RailwayError,
     RateLimited,
     Refused,
     Service,
     Unclear,
 )
 from controller.railway.client import RailwayClient
-from controller.railway.simulator.faults import Next
+from controller.railway.simulator.faults import Next, Plan
 from controller.railway.simulator.habits import AT_ONCE, Habits
 from controller.railway.simulator.server import Simulator, SimulatorConfig
 from controller.railway.simulator.state import TokenKind
@@ -208,13 +209,32 @@ async def test_a_limited_create_has_not_happened(case: Case, fault: str) -> None
     assert not case.world.services
 
 
-@pytest.mark.parametrize("fault", ["halfPage", "nullData", "cutOff", "badGateway"])
+@pytest.mark.parametrize("fault", ["halfPage", "elsewhere", "nullData", "cutOff", "badGateway"])
 async def test_half_a_look_is_no_look(case: Case, fault: str) -> None:
     for name in "abcd":
         await case.railway.create_empty(name)
     case.fault(fault)
     with pytest.raises(Unclear):
         await case.railway.observe()
+
+
+async def test_a_list_may_lack_one_but_never_twice_in_a_row(case: Case) -> None:
+    for name in "abcd":
+        await case.railway.create_empty(name)
+    case.world.faults.replace(Plan(rates={"omitted": 1.0}))
+    seen = [len((await case.railway.observe()).services) for _ in range(4)]
+    assert seen == [3, 4, 3, 4]
+
+
+@pytest.mark.parametrize(("fault", "error"), [("drift", Refused), ("notFound", Gone)])
+async def test_a_clear_no_without_an_effect_is_named(
+    case: Case, fault: str, error: type[RailwayError]
+) -> None:
+    made = await case.railway.create_empty("a")
+    case.fault(fault)
+    with pytest.raises(error):
+        await case.railway.rename(made, "b")
+    assert case.world.services[made].name == "a"
 
 
 async def test_more_than_a_page_is_seen_whole(case: Case) -> None:

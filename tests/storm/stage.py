@@ -104,7 +104,7 @@ class Stage:
 
     def __init__(self, seed: int, shape: Shape, loop: StormLoop, fate: Fate) -> None:
         self.loop, self.shape, self.fate = loop, shape, fate
-        self._seed = seed
+        self.seed = seed
         self.witness = Witness(loop.time)
         self.weather = Weather(self.chance("weather"), fate)
         self._clocks = self.chance("clocks")
@@ -124,7 +124,7 @@ class Stage:
 
     def chance(self, what: str) -> random.Random:
         """Dice of their own for each part, so that one more throw here changes nothing there."""
-        return random.Random(f"{self._seed}/{self.shape.name}/{what}")
+        return random.Random(f"{self.seed}/{self.shape.name}/{what}")
 
     def _now(self) -> datetime:
         return EPOCH + timedelta(seconds=self.loop.now_s)
