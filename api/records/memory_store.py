@@ -13,9 +13,6 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from pydantic import ValidationError
-from pydantic_core import PydanticSerializationError
-
 from api.records import (
     AlreadyExists,
     Bell,
@@ -33,11 +30,12 @@ from api.records import (
 )
 from api.records.memory_bells import Door, at_once, bell_of
 from api.records.memory_tables import (
-    FINAL,
     Change,
     Tables,
     counted,
     found,
+    may_become,
+    obeys_its_kind,
     offerable,
     promisable,
     serves,
@@ -51,7 +49,6 @@ from api.types import (
     ClaimStatus,
     InstancePhase,
     Key,
-    Kind,
     key_of,
     pool_key,
 )
@@ -163,7 +160,7 @@ class MemoryStore:
     # ---- what users write
     def create(self, thing: Thing, *, ordered: bool) -> Thing:
         """Raises AlreadyExists, Invalid. `ordered`: with a `seq`, as rows have."""
-        _obeys_its_kind(thing)
+        obeys_its_kind(thing)
         key = key_of(thing)
         if key in self.tables.by_kind[thing.kind]:
             raise AlreadyExists(f"{thing.kind} {key} exists")
@@ -181,7 +178,7 @@ class MemoryStore:
     def replace_pool(self, pool: AgentPool) -> AgentPool:
         """Raises Conflict, NotFound, Invalid."""
         now = self._same_pool(pool)
-        _obeys_its_kind(pool)
+        obeys_its_kind(pool)
         if pool.spec.railway != now.spec.railway:
             raise Invalid("spec.railway: is immutable; make another pool")
         mine, yours = now.metadata, pool.metadata
@@ -356,7 +353,7 @@ class MemoryStore:
         if changed.status == now.status and spec == now.spec:
             return now
         being_made = now.status.phase is InstancePhase.PROVISIONING
-        if not _may_become(now.status.phase, changed.status.phase) or not (
+        if not may_become(now.status.phase, changed.status.phase) or not (
             being_made or spec == now.spec
         ):
             return None
@@ -391,20 +388,3 @@ class MemoryStore:
             raise Conflict(f"lease {read.name} has changed")
         new = self.leases[read.name] = replace(read, holder=holder, version=read.version + 1)
         return new
-
-
-def _may_become(now: InstancePhase, then: InstancePhase) -> bool:
-    """Retiring ends in Gone, Gone in nothing."""
-    return now is then or then in FINAL.get(now, {then})
-
-
-def _obeys_its_kind(thing: Kind) -> None:
-    """The kind's own rules, once more: `model_copy` made a value past them. Raises Invalid."""
-    try:
-        type(thing).model_validate_json(thing.model_dump_json(by_alias=True))
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise Invalid(f"{where}: {first['msg']}") from None
-    except PydanticSerializationError:
-        raise Invalid(f"{thing.kind} {key_of(thing)}: must be valid Unicode") from None

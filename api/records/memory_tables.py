@@ -5,7 +5,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from api.records import Bindable, Fate, KindName, NotFound, Thing, View
+from pydantic import ValidationError
+from pydantic_core import PydanticSerializationError
+
+from api.records import Bindable, Fate, Invalid, KindName, NotFound, Thing, View
 from api.types import (
     AgentClaim,
     AgentInstance,
@@ -14,6 +17,7 @@ from api.types import (
     InstancePhase,
     Key,
     Kind,
+    key_of,
     oldest_first,
     pool_key,
 )
@@ -52,6 +56,23 @@ def serves(instance: AgentInstance, claim: AgentClaim) -> bool:
     """Whether the instance's own side says that it is this claim's."""
     ref = instance.spec.claim_ref
     return ref is not None and ref.uid == claim.metadata.uid
+
+
+def may_become(now: InstancePhase, then: InstancePhase) -> bool:
+    """Retiring ends in Gone, Gone in nothing."""
+    return now is then or then in FINAL.get(now, {then})
+
+
+def obeys_its_kind(thing: Kind) -> None:
+    """The kind's own rules, once more: `model_copy` made a value past them. Raises Invalid."""
+    try:
+        type(thing).model_validate_json(thing.model_dump_json(by_alias=True))
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise Invalid(f"{where}: {first['msg']}") from None
+    except PydanticSerializationError:
+        raise Invalid(f"{thing.kind} {key_of(thing)}: must be valid Unicode") from None
 
 
 # ---------------------------------------------------------------- what a look reads

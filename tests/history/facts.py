@@ -4,15 +4,13 @@ Nothing here asks the product or the simulator: a recorded history and a storm u
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any
 
 from tests.history.events import (
     Answered,
     Asked,
     ClaimSeen,
     Did,
-    Event,
     Happened,
     Heard,
     InstanceSeen,
@@ -20,92 +18,17 @@ from tests.history.events import (
     PoolSeen,
     Replied,
     Requested,
-    Seen,
     Serves,
     Told,
     Wrote,
 )
+from tests.history.known import Agreed, Changed, End, Known, ServiceSeen, Timeline, Wait
 
 ENDED = ("Ready", "Failed")
 OVER = ("Retiring", "Gone")
 # After these an agent's program is, or may soon be, another one that remembers nothing.
 FORGETS = ("restart", "deployment", "push", "crashed", "stop", "sleeping")
 BACKUP = "backup"  # Who writes when an old backup is put back: what was since is forgotten.
-
-
-class Changed(NamedTuple):
-    """A record as it was and as it is; None where there is none."""
-
-    actor: str
-    name: str
-    before: Seen | None
-    after: Seen | None
-
-
-class Agreed(NamedTuple):
-    """Both sides of a bind are on record, by each of which the other is meant, for the first time."""
-
-    actor: str
-    name: str
-    claim: ClaimSeen
-    instance_name: str
-    instance: InstanceSeen
-
-
-Known = Changed | Agreed | Event
-
-
-@dataclass(slots=True)
-class ServiceSeen:
-    """A service, by the name it was made with. `heard`: wishes of claims, in order."""
-
-    name: str
-    actor: str
-    pool: str | None
-    alive: bool = True
-    heard: list[str] = field(default_factory=list)
-    conversation: str | None = None  # What its agent serves; None where it may have forgotten.
-    waiting: str | None = None  # The wish that it waits for a group's admin with.
-    blurred: bool = (
-        False  # Two of its calls overlapped for longer than anybody respects an attempt.
-    )
-
-
-@dataclass(slots=True)
-class End:
-    """A claim that became Ready, until it was released."""
-
-    name: str
-    wish: str
-    instance: str
-    conversation: str | None
-    released_at: float | None = None
-
-
-@dataclass(slots=True)
-class Wait:
-    """A claim in its pool's queue. `since`: when it came to wait (again)."""
-
-    pool: str
-    made_at: float
-    since: float
-    until: float  # Its deadline: after it nobody is bound to it.
-
-
-class Timeline:
-    """Values, each from when on it held."""
-
-    def __init__(self) -> None:
-        self._changes: list[tuple[float, Any]] = []
-
-    def add(self, at: float, value: Any) -> None:
-        self._changes.append((at, value))
-
-    def since(self, at: float) -> list[Any]:
-        """All that held at some time from then until now."""
-        later = [value for when, value in self._changes if when >= at]
-        before = [value for when, value in self._changes if when < at]
-        return before[-1:] + later
 
 
 class Facts:

@@ -7,17 +7,8 @@ raises Broken where it does not. Those of rest are in `rest.py`.
 from collections.abc import Callable, Iterable
 
 from tests.history.events import Answered, ClaimSeen, Did, Heard, InstanceSeen, Said
-from tests.history.facts import (
-    ENDED,
-    OVER,
-    Agreed,
-    Changed,
-    Facts,
-    Known,
-    ServiceSeen,
-    Timeline,
-    Wait,
-)
+from tests.history.facts import ENDED, OVER, Facts
+from tests.history.known import Agreed, Changed, Known, ServiceSeen, Timeline, Wait
 
 # A decision stands on what was read: the pool's policy may have been edited between look and write.
 READ_BEFORE_S = 60.0

@@ -4,7 +4,8 @@
 """
 
 from tests.history.events import Happened, InstanceSeen, PoolSeen
-from tests.history.facts import Facts, Known
+from tests.history.facts import Facts
+from tests.history.known import Known
 from tests.history.laws import Broken, Law, Verdict, hold, serves
 
 QUIET_S = 5.0  # Nothing was written for so long before somebody said that all is at rest.

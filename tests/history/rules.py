@@ -1,7 +1,8 @@
 """Rules of a claim's path and of Railway (DESIGN.md sections 3, 5 and 6), held like the laws."""
 
 from tests.history.events import Answered, ClaimSeen, Did, InstanceSeen, Requested, Told
-from tests.history.facts import Changed, Facts, Known, ServiceSeen
+from tests.history.facts import Facts
+from tests.history.known import Changed, Known, ServiceSeen
 from tests.history.laws import Law, Verdict, hold, ours
 
 # Longer than a process is stopped between a look and what it does by it, or its write is under way.

@@ -28,7 +28,7 @@ def main() -> int:
         return 0
     try:
         verdicts = sorted(trials(mutants, asked.seeds, asked.jobs), key=lambda v: v.mutant.name)
-    except (DoesNotApply, StormFailed) as error:
+    except DoesNotApply as error:
         print(error, file=sys.stderr)
         return 1
     print("\n".join(table(verdicts)))
@@ -57,10 +57,14 @@ def trials(mutants: Sequence[Mutant], seeds: int, jobs: int) -> Iterator[Verdict
     """In the order in which they end. Each is a process of its own: threads only wait for it."""
     progress = Progress()
     with ThreadPoolExecutor(jobs) as pool:
-        waiting = [pool.submit(put_to_the_storm, mutant, seeds) for mutant in mutants]
+        waiting = {pool.submit(put_to_the_storm, mutant, seeds): mutant for mutant in mutants}
         try:
             for n, done in enumerate(as_completed(waiting), 1):
-                verdict = done.result()
+                try:
+                    verdict = done.result()
+                except StormFailed as error:  # That says nothing of the fault; the others go on.
+                    progress.say(str(error))
+                    verdict = Verdict(waiting[done], None, "the storm failed", 0.0)
                 if not verdict.noticed:
                     progress.say(f"{verdict.mutant.name} was not noticed")
                 progress.live(bar(n, len(mutants)))

@@ -19,6 +19,7 @@ from tests.storm.simulation import Simulation, StormBroke, shape_of
 
 REPORT = Path("build/storm.json")
 MET_PER_SEED = 1_000 / 20_000  # Each law must be put to the test so often, or it proves nothing.
+REPORT_EACH = 10 * night.CHUNK
 LEFT_TOLD = 40
 MET_FROM_SEEDS = 300  # Fewer seeds are too few to say.
 
@@ -88,6 +89,8 @@ def many(asked: argparse.Namespace, shape: Shape | None) -> int:
 
     def told(whole: night.Sum) -> None:
         bar.at(whole.seeds, f"{whole.counts['claims']:,} claims")
+        if whole.seeds % REPORT_EACH == 0:  # A night that is cut off has not been for nothing.
+            night.report(whole, began, coverage(whole.crashed_at).wire(), REPORT)
 
     whole = night.run(seeds, shape, asked.jobs, told, go_on=asked.go_on)
     bar.end()

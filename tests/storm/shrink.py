@@ -1,6 +1,10 @@
 """From a storm that broke a law to the fewest misfortunes and visits that still break it."""
 
+from collections.abc import Sequence
+
 from api.records.memory import Shape
+from tests.history.checker import LAWS
+from tests.history.laws import Law
 from tests.storm.fate import NEVER, Mute
 from tests.storm.simulation import Simulation, StormBroke
 
@@ -10,7 +14,8 @@ TRIES = 300  # Runs of a fraction of a second each.
 class Shrinker:
     """Mutes all it can, from the end backwards, while the same law breaks."""
 
-    def __init__(self, first: StormBroke) -> None:
+    def __init__(self, first: StormBroke, laws: Sequence[Law] = LAWS) -> None:
+        self._laws = laws
         self._seed, self._shape, self._law = first.seed, first.shape, first.law
         self._tries = 0
         self.best, self.mute = first, Mute()
@@ -49,7 +54,7 @@ class Shrinker:
     def _broken(self, mute: Mute) -> bool:
         """Whether the same law breaks like this; then it is the best so far."""
         self._tries += 1
-        simulation = Simulation(self._seed, self._shape, mute)
+        simulation = Simulation(self._seed, self._shape, mute, self._laws)
         try:
             simulation.run()
         except StormBroke as broke:

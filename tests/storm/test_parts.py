@@ -5,14 +5,13 @@ from pathlib import Path
 import pytest
 
 from api.records.memory import Shape
-from tests.history import checker
 from tests.history.events import Happened
-from tests.history.facts import Facts, Known
+from tests.history.facts import Facts
+from tests.history.known import Known
 from tests.history.laws import Broken, hold
 from tests.storm import awaits
 from tests.storm.awaits import Site, coverage
 from tests.storm.fate import Fate, Mute
-from tests.storm.night import run
 from tests.storm.shrink import Shrinker, replay
 from tests.storm.simulation import Simulation, StormBroke, simulate
 
@@ -42,34 +41,26 @@ def law_0_nobody_dies(facts: Facts, event: Known) -> bool | None:
     return hold(law_0_nobody_dies, not died, "somebody died")
 
 
-def test_a_broken_law_is_shrunk_to_what_breaks_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(checker, "LAWS", (law_0_nobody_dies,))
-    seed = next(seed for seed in range(100) if breaks(seed))
-    with pytest.raises(StormBroke) as first:
-        simulate(seed)
-    shrinker = Shrinker(first.value)
+LAW_0 = (law_0_nobody_dies,)
+
+
+def broken(seed: int) -> StormBroke | None:
+    try:
+        Simulation(seed, Shape.ONE, laws=LAW_0).run()
+    except StormBroke as broke:
+        return broke
+    return None
+
+
+def test_a_broken_law_is_shrunk_to_what_breaks_it() -> None:
+    first = next(filter(None, map(broken, range(100))))
+    assert isinstance(first.broken, Broken)
+    shrinker = Shrinker(first, LAW_0)
     best = shrinker.run()
     assert len(shrinker.left) < 10
-    assert f"--mute {shrinker.mute}" in replay(seed, best.shape, shrinker.mute)
-    again = Simulation(seed, best.shape, shrinker.mute)
+    assert f"--mute {shrinker.mute}" in replay(first.seed, best.shape, shrinker.mute)
     with pytest.raises(StormBroke):
-        again.run()
-
-
-def breaks(seed: int) -> bool:
-    try:
-        simulate(seed)
-    except StormBroke as broke:
-        return isinstance(broke.broken, Broken)
-    return False
-
-
-def test_a_night_stops_at_the_first_broken_law(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(checker, "LAWS", (law_0_nobody_dies,))
-    told: list[int] = []
-    whole = run(range(30), Shape.ONE, 1, lambda s: told.append(s.seeds))
-    assert len(whole.broken) == 1
-    assert told[-1] == whole.seeds <= 30
+        Simulation(first.seed, best.shape, shrinker.mute, LAW_0).run()
 
 
 def test_where_a_process_is_killed_is_a_line_that_awaits() -> None:
