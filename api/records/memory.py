@@ -20,6 +20,7 @@ from api.records import (
     Fate,
     Installation,
     Invalid,
+    KindName,
     Lease,
     NotFound,
     Outcome,
@@ -65,22 +66,26 @@ class Shape(Enum):
 
 
 class _Cache:
-    """What one client has seen: the store's log up to some entry, and its own writes at once."""
+    """What one client has seen: the store's log up to some entry, for each kind its own, as each kind has a
+    watch of its own; and its own writes at once."""
 
     def __init__(self, log: list[Change]) -> None:
         self.tables = Tables()
         self._log = log
-        self._seen = 0
-        self._own: dict[tuple[str, Key], int] = {}  # Own writes past `_seen`, by version.
+        self._seen: dict[KindName, int] = dict.fromkeys(self.tables.by_kind, 0)
+        self._own: dict[tuple[str, Key], int] = {}  # Own writes past what was seen, by version.
 
-    def catch_up(self, version: int) -> None:
-        """See everything up to this version; an own write that is newer stays."""
-        for seen, change in enumerate(self._log[self._seen : version], self._seen + 1):
-            slot = (change.kind, change.key)
-            if self._own.get(slot, 0) <= seen:
-                self._own.pop(slot, None)
-                self.tables.apply(change)
-            self._seen = seen
+    def catch_up(self, version: Callable[[], int]) -> None:
+        """See each kind up to a version; an own write that is newer stays."""
+        until = {kind: max(seen, version()) for kind, seen in self._seen.items()}
+        since = min(self._seen.values())
+        for number, change in enumerate(self._log[since : max(until.values())], since + 1):
+            if self._seen[change.kind] < number <= until[change.kind]:
+                slot = (change.kind, change.key)
+                if self._own.get(slot, 0) <= number:
+                    self._own.pop(slot, None)
+                    self.tables.apply(change)
+        self._seen = until
 
     def wrote(self, since: int) -> None:
         """See the entries past `since`: they are this client's own."""
@@ -142,7 +147,8 @@ class MemoryRecords:
         await self._pause(f"{op} before")
         if self.shape is Shape.ONE:
             return self.store.tables
-        self._cache.catch_up(max(0, len(self.store.log) - self.store.rng.randint(0, self.lag)))
+        log, dice = self.store.log, self.store.rng
+        self._cache.catch_up(lambda: max(0, len(log) - dice.randint(0, self.lag)))
         return self._cache.tables
 
     # ---- looks
@@ -347,8 +353,8 @@ class MemoryRecords:
             while True:
                 bell, version = await door.hear()
                 if self.shape is Shape.TWO:
-                    resync = bell.kind == "resync"
-                    self._cache.catch_up(len(self.store.log) if resync else version)
+                    until = len(self.store.log) if bell.kind == "resync" else version
+                    self._cache.catch_up(partial(int, until))
                 yield bell
         finally:
             self.store.doors.remove(door)
