@@ -9,7 +9,7 @@ from datetime import datetime
 
 from api.batching import Batcher
 from api.conditions import condition
-from api.records import Outcome, Records, RecordsError
+from api.records import Outcome, Records, RecordsError, Unavailable
 from api.types import AgentClaim, AgentInstance, ClaimPhase
 from controller.agents import Agents, Heard, Letter, Reply
 from controller.handover import (
@@ -27,6 +27,8 @@ from controller.storetime import StoreTime
 
 log = logging.getLogger(__name__)
 
+# A write whose answer was lost is made again, if it still fits: what the agent said must not be forgotten.
+WRITE_AGAIN_S = 1.0
 NOT_HEARD = (Heard.UNREACHED, Heard.WRONG_KEY)  # Many in a row: our network, or our secret.
 
 
@@ -112,7 +114,11 @@ class Deliveries:
                     talk = await self._tell(claim, instance, talk)
                 case Write() as step:
                     began = self._clock()
-                    written = await self._writes.put(Outcome(claim, step.status, step.mark))
+                    try:
+                        written = await self._writes.put(Outcome(claim, step.status, step.mark))
+                    except Unavailable:
+                        await asyncio.sleep(WRITE_AGAIN_S)
+                        continue
                     if written is None or written.status.phase is not ClaimPhase.BOUND:
                         self._end(written, instance)
                         return

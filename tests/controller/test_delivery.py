@@ -227,8 +227,10 @@ async def test_a_stop_cuts_every_call() -> None:
 
 
 @in_virtual_time
-async def test_a_store_that_fails_interrupts_one_hand_over_and_it_can_be_begun_again() -> None:
-    store, agents = a_store(), ScriptedAgents()
+async def test_what_an_agent_said_is_not_forgotten_while_the_store_does_not_answer() -> None:
+    """A stranger's conversation would be taken for ours by whoever only asks: its 409 came but once."""
+    store, agents = a_store(), ScriptedAgents([answers(Heard.ALREADY)])
+    agents.says = Status(reached=True, ready=True, provisioned=True, conversation_id="a stranger's")
     records, down = MemoryRecords(store), True
 
     async def pause(op: str) -> None:
@@ -236,13 +238,28 @@ async def test_a_store_that_fails_interrupts_one_hand_over_and_it_can_be_begun_a
             raise Unavailable(op)
 
     deliveries = some_deliveries(MemoryRecords(store, pause=pause), agents)
-    pair = await bound(records, by="me")
-    claim = await carried(records, deliveries, pair)
-    assert claim.status.phase is ClaimPhase.BOUND
+    claim, instance = await bound(records, by="me")
+    deliveries.start(Promise(claim, instance, LATER), bound_at=now())
+    await asyncio.sleep(5)
+    assert (await records.claim(key_of(claim))).status.phase is ClaimPhase.BOUND
     down = False
-    agents.says = Status(reached=True, ready=True, provisioned=True, conversation_id="conversation")
-    deliveries.start(Promise(claim, pair[1], LATER))
     claim = await ended(records, deliveries, claim)
+    assert (claim.status.phase, len(agents.told)) == (ClaimPhase.PENDING, 1)
+    assert (await records.instance(key_of(instance))).status.barred == "UsedByStranger"
+
+
+@in_virtual_time
+async def test_a_write_that_was_made_although_its_answer_was_lost_is_not_made_twice() -> None:
+    store, agents = a_store(), ScriptedAgents()
+    records, lost = MemoryRecords(store), ["settle after"]
+
+    async def pause(op: str) -> None:
+        if op in lost:
+            lost.remove(op)
+            raise Unavailable(op)
+
+    deliveries = some_deliveries(MemoryRecords(store, pause=pause), agents)
+    claim = await carried(records, deliveries, await bound(records, by="me"))
     assert (claim.status.phase, len(agents.told)) == (ClaimPhase.READY, 1)
 
 

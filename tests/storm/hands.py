@@ -39,6 +39,7 @@ class Hands:
             self._drop_pool,
             *(self._release,) * 2,
             *(self._touch_service,) * 3,
+            *(self._use_agent,) * 2,
             self._push,
             self._copy,
             *(self._edit_row,) * 2,
@@ -130,10 +131,15 @@ class Hands:
         instance = self._one_of(i for i in there if i.status.service_id)
         if instance is None:
             return
-        doing = ["delete-service", "restart-agent", "crash-agent", "sleep-agent", "deploy-service"]
-        if instance.spec.claim_ref is None and instance.status.phase is InstancePhase.IDLE:
-            doing = ["use-agent", "use-agent", *doing]
+        doing = ("delete-service", "restart-agent", "crash-agent", "sleep-agent", "deploy-service")
         self._act(self._dice.choice(doing), service=instance.status.service_id)
+
+    def _use_agent(self) -> None:
+        """A stranger does, of an idle one."""
+        there = self._store.tables.instances.values()
+        idle = (i for i in there if i.status.phase is InstancePhase.IDLE and i.status.service_id)
+        if (instance := self._one_of(i for i in idle if i.spec.claim_ref is None)) is not None:
+            self._act("use-agent", service=instance.status.service_id)
 
     def _push(self) -> None:
         self._act("push-repo", repo=REPO)

@@ -250,6 +250,7 @@ class WiredAgents:
         on_the_way_s = min(weather.late_s("provision") or 0.0, ON_THE_WAY_S)
         reply: Reply = await network.answer(network.send(arrive, on_the_way_s))
         await weather.pause("provision")
+        network.witness.replied(letter.instructions, url, str(reply.heard))
         return reply
 
     async def close(self) -> None:
