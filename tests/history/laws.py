@@ -53,7 +53,9 @@ def law_1_one_claim_for_life(facts: Facts, event: Known) -> Verdict:
             return hold(law, len(heard) == 1, f"{name} heard {len(heard)} wishes", name)
         case Agreed(name=claim, instance_name=name):
             uids = facts.agreed[name]
-            return hold(law, len(uids) == 1, f"{name} was bound to {uids}", name, claim)
+            hold(law, len(uids) == 1, f"{name} was bound to {uids}", name, claim)
+            back = (uids[0], name) in facts.moved
+            return hold(law, not back, f"{claim} moved back to {name}", name, claim)
         case Changed(before=InstanceSeen() as before, after=InstanceSeen() as after, name=name):
             if before.claim_uid is None:
                 return None

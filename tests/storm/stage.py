@@ -51,7 +51,7 @@ PATIENCE = Patience(verdict_s=5.0, answer_s=30.0)
 ANSWERS_S = ((0.03, 0.15), (0.1, 4.0), (2.0, 7.0), (5.0, 8.0))
 RESTART_S = (0.2, 8.0)
 CLOCK_PACE = (0.98, 1.02)
-GRAPHQL_SHARE = 0.06
+GRAPHQL_SHARE = 0.08
 ENDPOINT = "https://railway.simulated/graphql/v2"
 TOKEN = "token-canary-1"
 REPO = "xmtplabs/agent"
