@@ -68,6 +68,7 @@ class Facts:
         ] = {}  # By wish and address: calls under way, since.
         self.keys: dict[str, str] = {}  # The claim (uid) that each key's last answer was about.
         self.unanswered: dict[str, str] = {}  # Keys that somebody still asks by, and who.
+        self.attempted_at: dict[str, float] = {}  # By wish: when the newest attempt was written.
         self.binders: dict[str, str] = {}  # Who bound each claim (uid) last.
         self.replies: dict[
             tuple[str, str], list[tuple[str, str]]
@@ -168,6 +169,8 @@ class Facts:
             self._released(before.uid)
         if after is not None:
             self.reasons[changed.name] = after.reason
+            if after.attempt and (before is None or before.attempt != after.attempt):
+                self.attempted_at[after.wish] = self.now
             self._learn_ready(changed.name, after)
         self._line_up(before, after)
 
@@ -215,10 +218,12 @@ class Facts:
             if isinstance(thing, InstanceSeen):
                 self.rewound.add(changed.name)
                 self.agreed.pop(changed.name, None)
+                self.moved = {each for each in self.moved if each[1] != changed.name}
                 self.intended_at[changed.name] = self.now
             elif isinstance(thing, ClaimSeen):
                 self.rewound.add(thing.instance or "")
                 self.ready.pop(thing.uid, None)
+                self.moved = {each for each in self.moved if each[0] != thing.uid}
                 self.keys = {key: uid for key, uid in self.keys.items() if uid != thing.uid}
         if isinstance(changed.after, ClaimSeen):
             self._learn_ready(changed.name, changed.after)

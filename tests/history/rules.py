@@ -7,6 +7,7 @@ from tests.history.laws import Law, Verdict, hold, ours
 
 # Longer than a process is stopped between a look and what it does by it, or its write is under way.
 BY_AN_OLD_LOOK_S = 60.0
+FRESH_FOR_S = 5.2  # With a clock that is a little slow.
 UNHEARD_OF = (
     "Silent",
     "Unreached",
@@ -39,7 +40,8 @@ def rule_3_paused_makes_nothing(facts: Facts, event: Known) -> Verdict:
 
 
 def rule_5_an_open_call_is_waited_for(facts: Facts, event: Known) -> Verdict:
-    """The deadline is looked at only while no call is open; an answer inside it wins."""
+    """The deadline is looked at only while no call is open; an answer inside it wins. Nor does a claim leave
+    its agent while somebody tells it."""
     match event:
         case Changed(before=ClaimSeen(phase="Bound"), after=ClaimSeen(phase="Failed") as claim):
             if not ours(event.actor) or claim.reason != "TimedOut":
@@ -47,6 +49,25 @@ def rule_5_an_open_call_is_waited_for(facts: Facts, event: Known) -> Verdict:
             sent = facts.calls_of(claim.wish)
             what = f"{event.name} ran out of time while its agent was being told"
             return hold(rule_5_an_open_call_is_waited_for, not sent, what, event.name)
+        case Changed(before=ClaimSeen(phase="Bound"), after=ClaimSeen(phase="Pending") as claim):
+            if not ours(event.actor) or len(facts.wishes[claim.wish]) > 1:
+                return None
+            # One that began half an attempt ago may be given up for silent; a younger one is somebody's.
+            young = [
+                at for at in facts.calls_of(claim.wish) if facts.now - at < facts.handover_s / 2
+            ]
+            what = f"{event.name} left its agent while that was being told"
+            return hold(rule_5_an_open_call_is_waited_for, not young, what, event.name)
+    return None
+
+
+def rule_5_a_call_begins_with_its_attempt(facts: Facts, event: Known) -> Verdict:
+    """A call begins only in the first five seconds of its attempt, so that it has ended before another's."""
+    match event:
+        case Told(actor=actor, wish=wish, over=False) if wish in facts.attempted_at:
+            age_s = facts.now - facts.attempted_at[wish]
+            what = f"{actor} tells {age_s:.1f} s after its attempt was written"
+            return hold(rule_5_a_call_begins_with_its_attempt, age_s <= FRESH_FOR_S, what)
     return None
 
 
@@ -157,6 +178,7 @@ RULES: tuple[Law, ...] = (
     rule_3_only_the_leader_acts,
     rule_3_paused_makes_nothing,
     rule_5_an_open_call_is_waited_for,
+    rule_5_a_call_begins_with_its_attempt,
     rule_5_none_idle_is_no_answer,
     rule_5_who_is_served_stays,
     rule_5_a_strangers_conversation_is_not_ours,

@@ -18,7 +18,8 @@ from tests.storm.processes import ACTOR, ConnectionLost
 from tests.storm.stage import WIDE, Sidecar, Stage
 from tests.storm.witness import wish
 
-CROWDS = (*((3, 8),) * 6, (8, 16), (40, 60))  # Of customers at the same time.
+CUSTOMERS = (*((3, 8),) * 6, (8, 16))  # At the same time; by the dice.
+CROWD = (40, 60)
 CROWDED_FROM = 1_000_000  # From this seed on it is a crowd each time: most claims for the time.
 TRIES = 8  # Of a key; then its owner has lost patience.
 FINAL = (200, 400, 409, 500)
@@ -45,10 +46,9 @@ class Users:
 
     def start(self, storm_s: float) -> None:
         kinds: list[Work] = [self._by_door] * 5 + [self._by_record] * 2 + [self._looks_on]
-        crowd = self._rng.choice(CROWDS)
-        if self._stage.seed >= CROWDED_FROM:
-            crowd = CROWDS[-1]
-        for n in range(self._rng.randint(*crowd)):
+        crowded = self._stage.seed >= CROWDED_FROM
+        many = CROWD if crowded else self._rng.choice(CUSTOMERS)
+        for n in range(self._rng.randint(*many)):
             work = self._rng.choice(kinds)
             self.customers.append(self._person(f"customer-{n}", self._comes_again(work, storm_s)))
 
