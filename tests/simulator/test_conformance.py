@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from api.types import Source
 from controller.railway import (
     Gone,
     NameTaken,
@@ -142,6 +143,15 @@ async def test_auto_deploy_is_switched_off(case: Case) -> None:
     await case.railway.auto_deploy_off(service_id)
     (instance,) = case.world.instances.values()
     assert not instance.auto_deploys
+
+
+@pytest.mark.parametrize(("source", "from_repo"), [(IMAGE, False), (REPO, True)])
+async def test_a_look_tells_repositories_from_images(
+    case: Case, source: Source, from_repo: bool
+) -> None:
+    await case.railway.create_whole(a_make(source))
+    seen = await case.only()
+    assert (seen.has_source, seen.from_repo) == (True, from_repo)
 
 
 async def test_a_name_that_is_taken_is_named_so(case: Case) -> None:
