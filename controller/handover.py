@@ -66,8 +66,11 @@ class Talk:
 
     def taken(self, me: str, since: float) -> "Talk":
         """This process wrote itself into the attempt, not before `since`: it alone tells for so long."""
+        untold = (
+            self.bound_here and self.told == 0
+        )  # Renewed before its first call: still the binder.
         return replace(
-            self, by=me, since=since, bound_here=False, silent=False, reply=None, status=None
+            self, by=me, since=since, bound_here=untold, silent=False, reply=None, status=None
         )
 
     def asked(self, status: Status, mono: float) -> "Talk":

@@ -51,14 +51,21 @@ def test_409_to_the_first_post_of_the_binder_is_somebody_elses_conversation() ->
     assert found.mark == Mark("UsedByStranger")
 
 
+def test_who_renews_an_attempt_before_the_first_post_is_the_binder_still() -> None:
+    """Stopped between bind and telling: nobody else can have told meanwhile."""
+    found = written(after(Reply(Heard.ALREADY, "theirs", INVITE), MINE.taken("me", 0.0)))
+    assert found.mark == Mark("UsedByStranger")
+
+
 @pytest.mark.parametrize(
     "talk",
     [
         MINE.heard(Reply(Heard.FAILED), 0.0),
-        MINE.taken("me", 0.0),
+        THEIRS.taken("me", 0.0),
+        MINE.heard(Reply(Heard.NOT_READY), 0.0).taken("me", 0.0),
         Talk(by="me", since=0.0),
     ],
-    ids=["second POST", "attempt taken over", "bound by another"],
+    ids=["second POST", "attempt taken over", "attempt renewed after a POST", "bound by another"],
 )
 def test_409_later_is_ours(talk: Talk) -> None:
     assert written(after(Reply(Heard.ALREADY, "ours", INVITE), talk)).status.phase == "Ready"

@@ -63,16 +63,14 @@ class Facts:
         self.orphans: dict[str, float] = {}  # Services that no record explains, since when.
         self.opened: dict[str, str] = {}  # The wish that each conversation was opened for.
         self.at_work: dict[str, list[tuple[str, float]]] = {}  # By wish: services, since when.
-        self.sent: dict[
-            tuple[str, str], list[float]
-        ] = {}  # By wish and address: calls under way, since.
+        # Calls under way by wish and address, since when.
+        self.sent: dict[tuple[str, str], list[float]] = {}
         self.keys: dict[str, str] = {}  # The claim (uid) that each key's last answer was about.
         self.unanswered: dict[str, str] = {}  # Keys that somebody still asks by, and who.
         self.attempted_at: dict[str, float] = {}  # By wish: when the newest attempt was written.
         self.binders: dict[str, str] = {}  # Who bound each claim (uid) last.
-        self.replies: dict[
-            tuple[str, str], list[tuple[str, str]]
-        ] = {}  # By wish and address: actor, reply.
+        # By wish and address: actor, reply, when.
+        self.replies: dict[tuple[str, str], list[tuple[str, str, float]]] = {}
         self.silent: dict[tuple[str, str], str | None] = {}  # By actor and wish: the attempt then.
         self.reasons: dict[str, str] = {}  # Of each claim by name, last said; also of deleted ones.
         self.leader: tuple[str, float] = ("", 0.0)  # Who holds the lease, and since when.
@@ -276,7 +274,7 @@ class Facts:
                 self._no_longer_at_work(event.service)
 
     def _replied(self, event: Replied) -> None:
-        said = (event.actor, event.heard)
+        said = (event.actor, event.heard, self.now)
         self.replies.setdefault((event.wish, event.url), []).append(said)
         if event.heard == "silent":
             self.silent[event.actor, event.wish] = self.attempt_at(event.wish)

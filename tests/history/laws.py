@@ -304,10 +304,12 @@ def _names_its_own(facts: Facts, name: str, claim: ClaimSeen) -> Verdict:
 
 
 def serves(facts: Facts, service: str, conversation: str | None, *names: str) -> Verdict:
-    """What the agent says now. One that restarted remembers nothing, and may be a stranger's by now."""
+    """What the agent says now. One that restarted remembers nothing; and of strangers, who may use it before
+    or beside us, `rule_5_a_strangers_conversation_is_not_ours` speaks."""
     seen = facts.services.get(service)
     now = seen.conversation if seen and seen.alive and not seen.blurred else None
-    if now is None or (now != conversation and facts.opened[now] not in facts.wishes):
+    strange = any(facts.opened.get(each or "") not in facts.wishes for each in (now, conversation))
+    if now is None or (now != conversation and strange):
         return None
     what = f"the agent serves {now}, the claim names {conversation}"
     return hold(law_11_one_call_open, now == conversation, what, *names)

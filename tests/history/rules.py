@@ -8,6 +8,7 @@ from tests.history.laws import Law, Verdict, hold, ours
 # Longer than a process is stopped between a look and what it does by it, or its write is under way.
 BY_AN_OLD_LOOK_S = 60.0
 FRESH_FOR_S = 5.2  # With a clock that is a little slow.
+LEADS_FOR_S = 4.0  # After a renewal of its lease.
 UNHEARD_OF = (
     "Silent",
     "Unreached",
@@ -106,7 +107,8 @@ def _serves(facts: Facts, seen: ServiceSeen, wish: str) -> bool:
 
 
 def rule_5_a_strangers_conversation_is_not_ours(facts: Facts, event: Known) -> Verdict:
-    """409 to the first POST of the process that bound: somebody else's conversation."""
+    """409 to the first POST of the process that bound: somebody else's conversation. (One that lost its lease
+    meanwhile has forgotten its reply, and can only ask: the known gap.)"""
     match event:
         case Changed(actor=actor, after=ClaimSeen(phase="Ready") as claim, name=name):
             strange = facts.opened.get(claim.conversation or "") not in facts.wishes
@@ -114,7 +116,9 @@ def rule_5_a_strangers_conversation_is_not_ours(facts: Facts, event: Known) -> V
             replies = facts.replies.get(
                 (claim.wish, (instance.url if instance else None) or ""), []
             )
-            only = facts.binders.get(claim.uid) == actor and replies == [(actor, "already")]
+            by_binder = facts.binders.get(claim.uid) == actor and len(replies) == 1
+            only = by_binder and replies[0][:2] == (actor, "already")
+            only = only and facts.now - replies[0][2] < LEADS_FOR_S
             what = f"{name} took {claim.conversation}, a stranger's"
             fine = not (strange and only)
             return hold(rule_5_a_strangers_conversation_is_not_ours, fine, what, name)

@@ -49,7 +49,11 @@ def replied(heard: str, actor: str = CONTROLLER) -> Event:
     return Replied(actor, WISH, "https://i1.test", heard)
 
 
-QUICK = ("rule_5_an_open_call_is_waited_for", "rule_5_silence_ends_an_attempt")
+QUICK = (
+    "rule_5_an_open_call_is_waited_for",
+    "rule_5_silence_ends_an_attempt",
+    "rule_5_a_strangers_conversation_is_not_ours",
+)
 WRONG: list[tuple[str, Sequence[Event]]] = [
     ("rule_3_only_the_leader_acts", [*OTHER_LEADS, SENDS]),
     ("rule_3_only_the_leader_acts", [*a_bind(), *OTHER_LEADS, TELLS]),
