@@ -30,5 +30,9 @@ class Bar:
             self._tenth = tenth
             self._progress.say(text.rstrip())
 
+    def say(self, text: str) -> None:
+        """A line that stays above the bar."""
+        self._progress.say(text)
+
     def end(self) -> None:
         self._progress.clear()

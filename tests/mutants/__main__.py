@@ -10,14 +10,13 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
 
-from controller.local.progress import Progress
 from tests.mutants.planted import ROOT, DoesNotApply, Mutant, planted
 from tests.mutants.trial import StormFailed, Verdict, put_to_the_storm
+from tests.progress import Bar
 
 REPORT = ROOT / "build" / "mutants.json"
 SCHEMA = 1
 SEEDS = 5000
-BAR = 30
 
 
 def main() -> int:
@@ -55,7 +54,7 @@ def chosen(names: Sequence[str] | None) -> list[Mutant]:
 
 def trials(mutants: Sequence[Mutant], seeds: int, jobs: int) -> Iterator[Verdict]:
     """In the order in which they end. Each is a process of its own: threads only wait for it."""
-    progress = Progress()
+    bar = Bar("mutants", len(mutants))
     with ThreadPoolExecutor(jobs) as pool:
         waiting = {pool.submit(put_to_the_storm, mutant, seeds): mutant for mutant in mutants}
         try:
@@ -63,20 +62,15 @@ def trials(mutants: Sequence[Mutant], seeds: int, jobs: int) -> Iterator[Verdict
                 try:
                     verdict = done.result()
                 except StormFailed as error:  # That says nothing of the fault; the others go on.
-                    progress.say(str(error))
+                    bar.say(str(error))
                     verdict = Verdict(waiting[done], None, "the storm failed", 0.0)
                 if not verdict.noticed:
-                    progress.say(f"{verdict.mutant.name} was not noticed")
-                progress.live(bar(n, len(mutants)))
+                    bar.say(f"{verdict.mutant.name} was not noticed")
+                bar.at(n)
                 yield verdict
         finally:
-            progress.clear()
+            bar.end()
             pool.shutdown(cancel_futures=True)
-
-
-def bar(done: int, of: int) -> str:
-    full = BAR * done // of
-    return f"mutants [{'#' * full}{'-' * (BAR - full)}] {done} of {of}"
 
 
 def table(verdicts: Sequence[Verdict]) -> Iterator[str]:
