@@ -387,7 +387,7 @@ def pool_key(thing: AgentClaim | AgentInstance) -> Key:
     return Key(namespace=thing.metadata.namespace, name=thing.spec.pool_ref.name)
 
 
-def oldest_first(thing: AgentClaim | AgentInstance) -> tuple[int, str, str]:
+def oldest_first(thing: AgentClaim | AgentInstance) -> tuple[int, float, str]:
     """Sort key of creation: rows have `seq`; elsewhere creation time, then name."""
     created = thing.metadata.creation_timestamp
-    return thing.metadata.seq, created.isoformat() if created else "", thing.metadata.name
+    return thing.metadata.seq, created.timestamp() if created else 0.0, thing.metadata.name

@@ -98,6 +98,7 @@ class Reconciler:
         self._actor = actor
         self._looking = looking
         self._recipe = recipe
+        self._hashes = template.Hashes(recipe)
         self._railway = railway
         self._me = me
         self._tick_s = tick_s
@@ -315,7 +316,7 @@ class Reconciler:
         """Retire what is not needed, intend what is missing: both on record before Railway hears."""
         orphans, waiting = self._orphans(pool), self._waiting(view)
         (self._urgent.add if waiting else self._urgent.discard)(key_of(pool))
-        current = template.template_hash(pool, self._recipe)
+        current = self._hashes.of(pool)
         stall = self._stall(pool, instances, current)
         plan = sizing.plan(pool, instances, waiting, orphans, stall, current, view.now)
         retire = [(i, lifecycle.retiring(i, why, view.now)) for i, why in plan.retire]
@@ -332,8 +333,7 @@ class Reconciler:
         access = self._environment.access
         if access is None or pool.spec.paused or self._unfit(pool) is not None:
             return None
-        current = template.template_hash(pool, self._recipe)
-        spec = pool.spec
+        spec, current = pool.spec, self._hashes.of(pool)
         return lifecycle.course_of(spec.template, access, spec.provision_timeout, current)
 
     def is_urgent(self, key: Key) -> bool:
@@ -362,7 +362,7 @@ class Reconciler:
         """The status, once a pass, and only when it changed. Before a look nothing new is known."""
         if self._environment.weather.reachable is None:
             return
-        current = template.template_hash(pool, self._recipe)
+        current = self._hashes.of(pool)
         stall = self._stall(pool, instances, current)
         status = sizing.pool_status(
             pool,

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from api.scalars import is_reserved
-from api.types import AgentInstance, AgentPool, EnvVar
+from api.types import AgentInstance, AgentPool, EnvVar, Key, Template, key_of
 from controller.railway import Make
 
 # What each choice needs, or the agent starts and never becomes ready (the agent's source, server.js).
@@ -113,6 +113,22 @@ def template_hash(pool: AgentPool, recipe: Recipe) -> str:
         "variables": variables(pool, "", recipe),
     }
     return _mac(recipe.secret, "template:" + json.dumps(parts, sort_keys=True))[:16]
+
+
+class Hashes:
+    """The hash of each pool's template, computed when the template changes and not at every pass."""
+
+    def __init__(self, recipe: Recipe) -> None:
+        self._recipe = recipe
+        self._known: dict[Key, tuple[Template, str]] = {}
+
+    def of(self, pool: AgentPool) -> str:
+        """`template_hash(pool, recipe)`."""
+        known = self._known.get(key_of(pool))
+        if known is None or known[0] != pool.spec.template:
+            known = pool.spec.template, template_hash(pool, self._recipe)
+            self._known[key_of(pool)] = known
+        return known[1]
 
 
 def lacking(pool: AgentPool, recipe: Recipe) -> str | None:

@@ -102,6 +102,7 @@ class Tables:
         self.pools: dict[Key, AgentPool] = {}
         self.claims: dict[Key, AgentClaim] = {}
         self.instances: dict[Key, AgentInstance] = {}
+        self._open: dict[Key, AgentClaim] = {}  # Those that have not ended.
         self.by_kind: dict[KindName, dict[Key, Any]] = {
             "AgentPool": self.pools,
             "AgentClaim": self.claims,
@@ -114,6 +115,10 @@ class Tables:
             table.pop(change.key, None)
         else:
             table[change.key] = change.thing
+        if isinstance(change.thing, AgentClaim) and not change.thing.ended:
+            self._open[change.key] = change.thing
+        elif change.kind == "AgentClaim":
+            self._open.pop(change.key, None)
 
     def view(self, pool: Key, now: datetime) -> View:
         instances = self.of_pool(pool)
@@ -136,7 +141,7 @@ class Tables:
         return tuple(sorted(mine, key=oldest_first))
 
     def open_claims(self, pool: Key) -> tuple[AgentClaim, ...]:
-        mine = [c for c in self.claims.values() if not c.ended and pool_key(c) == pool]
+        mine = [c for c in self._open.values() if pool_key(c) == pool]
         return tuple(sorted(mine, key=oldest_first))
 
     def fate(self, instance: AgentInstance) -> Fate:
@@ -151,7 +156,7 @@ class Tables:
 
     def pool_keys(self) -> list[Key]:
         keys = set(self.pools)
-        keys.update(pool_key(c) for c in self.claims.values() if not c.ended)
+        keys.update(map(pool_key, self._open.values()))
         counts = filter(counted, self.instances.values())
         living = (i for i in counts if i.status.phase is not InstancePhase.GONE)
         return sorted(keys.union(pool_key(i) for i in living))

@@ -81,7 +81,7 @@ class Users:
             await asyncio.sleep(self._rng.uniform(0, 30))
             await self._release(answer.claim)
             if ask.key is not None and self._rng.random() < 0.5:
-                await self._until_answered(ask)  # The key is free: another agent, if any.
+                await self._anew(ask)
 
     def _ask(self) -> ClaimRequest:
         rng, n = self._rng, next(self._numbers)
@@ -103,6 +103,11 @@ class Users:
             await asyncio.gather(self._until_answered(ask), self._until_answered(ask))
         else:
             await self._until_answered(ask)
+
+    async def _anew(self, ask: ClaimRequest) -> None:
+        """The key is free: another agent, if any. Asked twice at once, one may still see the old claim."""
+        asks = [self._until_answered(ask) for _ in range(self._rng.choice((1, 2)))]
+        await asyncio.gather(*asks)
 
     async def _until_answered(self, ask: ClaimRequest) -> Answer | None:
         """The first answer that ends it; without a key there is but one try."""

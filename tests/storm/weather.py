@@ -18,7 +18,11 @@ HANDOVER_TIMEOUT_S = 15.0
 LATE_S = (0.1, 8.0)  # Until what was given up takes effect after all.
 # The same, of some writes on record: somebody else has taken over by then.
 VERY_LATE_S = (8.0, 30.0)
-DECISIVE = ("bind", "bind claim", "bind instance", "settle")  # Writes that are worth being late.
+# Writes that are worth being late, and that often are the last that was heard of whoever sent them.
+DECISIVE = ("bind", "bind claim", "bind instance", "settle", "intend", "intend count")
+LAST_WORD = 0.4
+API_RATE = 0.06
+LOOK_RATE = 0.15  # Looks are seldom: what spoils them is not.
 ON_THE_WAY_S = 1.5  # Of a call to an agent, at most.
 NEW_OP_TIMES = 6
 CLOCK_JUMP_S = (-4.0, 4.0)  # Of the store's clock, as when its machine is set right.
@@ -94,10 +98,13 @@ def rates(rng: random.Random) -> Rates:
 def plan(rng: random.Random) -> Plan:
     """Railway's misbehaviour and the agents', for the simulator."""
     chosen: dict[str, float] = {}
-    for names, rate in ((API_FAULTS, 0.06), (DEPLOY_FAULTS, 0.08), (AGENT_FAULTS, 0.06)):
+    for names, rate in ((API_FAULTS, API_RATE), (DEPLOY_FAULTS, 0.08), (AGENT_FAULTS, 0.06)):
         for name in names:
             if rng.random() < 0.4:
                 chosen[name] = rng.uniform(0, rate)
+    for name in LOOKS:
+        if name in chosen:
+            chosen[name] *= LOOK_RATE / API_RATE
     for name in ("serviceDeleted", "drift", "agentUsed"):  # Once is much.
         chosen[name] = chosen.get(name, 0.0) / 10
     return Plan(seed=rng.getrandbits(32), rates=chosen)
@@ -210,6 +217,16 @@ class Weather:
         if not self.unlucky(self.rates.late * often, f"{op} comes late"):
             return None
         return self._rng.uniform(*LATE_S)
+
+    async def while_late(self, op: str) -> None:
+        """What becomes of a process whose write is under way: now and then it does not see its end."""
+        luck = self._rng.random()
+        if op in DECISIVE and luck < LAST_WORD and self.fate.befalls(f"{op} is the last word"):
+            if self.rates.crash and luck < LAST_WORD / 2:
+                await self._crash()
+            elif self.rates.stop:
+                await self._stop()
+        await self.pause(op)
 
     def very_late_s(self) -> float:
         return self._rng.uniform(*VERY_LATE_S) if self._rng.random() < 0.2 else 0.0

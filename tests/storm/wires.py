@@ -80,7 +80,7 @@ class StormRecords(MemoryRecords):
         context.run(ACTOR.set, f"{ACTOR.get()}, late")
         late_s += self._weather.very_late_s()
         asyncio.get_running_loop().call_later(late_s, _attempt, effect, context=context)
-        await self._weather.pause(op)
+        await self._weather.while_late(op)
         raise Unavailable(f"no answer to {op}")
 
 

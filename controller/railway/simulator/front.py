@@ -116,7 +116,8 @@ class Front:
         broken = faults.draw("problem", targets)
         if broken and faults.rng.random() < 0.5:  # Nobody can tell whether it happened.
             return problem(trace_id)
-        spoilt = (faults.draw(name, targets) for name in LOOKS)
+        lists = "environment" in targets  # Only a look can be spoilt like that.
+        spoilt = (lists and faults.draw(name, targets) for name in LOOKS)
         context = Context(self._world, token, self._budget, *spoilt)
         said = self._api.answer(asked, context, trace_id)
         return problem(trace_id) if broken else said
