@@ -29,6 +29,8 @@ log = logging.getLogger(__name__)
 
 # A write whose answer was lost is made again, if it still fits: what the agent said must not be forgotten.
 WRITE_AGAIN_S = 1.0
+# No pass carries a view of the records for longer: what had ended when it looked has not begun anew.
+VIEWS_LAST_S = 30.0
 NOT_HEARD = (Heard.UNREACHED, Heard.WRONG_KEY)  # Many in a row: our network, or our secret.
 
 
@@ -65,6 +67,7 @@ class Deliveries:
         self._calls = asyncio.Semaphore(calls_at_once)
         self._writes: Batcher[Outcome, AgentClaim | None] = Batcher(records.settle)
         self._tasks: dict[tuple[str, str], asyncio.Task[None]] = {}  # By claim and instance.
+        self._ended_at: dict[tuple[str, str], float] = {}  # The latest, oldest first.
         self.unreached = 0  # Agents in a row, of whomever, that no call got through to.
         self.ended: Counter[str] = Counter()  # By the phase that a hand-over came to.
 
@@ -75,7 +78,7 @@ class Deliveries:
         """
         uid, attempt = promise.claim.metadata.uid, promise.claim.status.attempt
         key = (uid, promise.instance.metadata.uid)
-        if key in self._tasks or attempt is None:
+        if key in self._tasks or attempt is None or self._has_just_ended(key):
             return
         talk = Talk(attempt.by, self._clock(), silent=True)
         if bound_at is not None and attempt.by == self._rules.me:
@@ -83,6 +86,13 @@ class Deliveries:
         task = asyncio.create_task(self._carry(promise, talk), name=f"claim {uid}")
         self._tasks[key] = task
         task.add_done_callback(lambda _: self._tasks.pop(key, None))
+
+    def _has_just_ended(self, key: tuple[str, str]) -> bool:
+        """Whether who calls for it may have looked before it ended: a full pass takes its time."""
+        now = self._clock()
+        while self._ended_at and now - next(iter(self._ended_at.values())) > VIEWS_LAST_S:
+            del self._ended_at[next(iter(self._ended_at))]
+        return key in self._ended_at
 
     def __len__(self) -> int:
         return len(self._tasks)
@@ -144,12 +154,16 @@ class Deliveries:
             except TimeoutError:
                 reply = Reply(Heard.SILENT, detail="no answer in time")
         extra = {"claim": claim.metadata.name, "instance": instance.metadata.name}
-        log.info("told the agent: %s %s", reply.heard, reply.detail, extra=extra)
+        level = (
+            logging.DEBUG if reply.heard is Heard.DONE else logging.INFO
+        )  # "claim is Ready" follows.
+        log.log(level, "told the agent: %s %s", reply.heard, reply.detail, extra=extra)
         self.unreached = self.unreached + 1 if reply.heard in NOT_HEARD else 0
         return talk.heard(reply, self._clock())
 
     def _end(self, written: AgentClaim | None, instance: AgentInstance) -> None:
         if written is not None:
+            self._ended_at[written.metadata.uid, instance.metadata.uid] = self._clock()
             self.ended[written.status.phase] += 1
             extra = {"claim": written.metadata.name, "instance": instance.metadata.name}
             log.info("claim is %s%s", written.status.phase, reason_of(written), extra=extra)

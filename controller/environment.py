@@ -91,11 +91,16 @@ class Environment:
         self._budget.spent(found.requests - 1, self._clock())
         self._told()
         self.weather = self._seen_weather()
-        latest = Look(at, found.services)
+        latest = Look(at, self._recognised(found.services))
         self.sight = replace(self.sight, latest=latest, before=self.sight.latest)
         for stamps in (self._wrote, self._doubts, self._deletes):
             for name in [n for n, then in stamps.items() if at - then > FORGET_WRITES_AFTER]:
                 del stamps[name]
+
+    def _recognised(self, found: tuple[Service, ...]) -> tuple[Service, ...]:
+        """Of what has not changed since the last look, the same objects: who rests is known by them."""
+        before = self.sight.latest.by_id if self.sight.latest else {}
+        return tuple(before[s.id] if before.get(s.id) == s else s for s in found)
 
     async def learn_owners(self, instances: Iterable[AgentInstance]) -> None:
         """Read, once, whose each service is that no record of ours explains."""

@@ -272,6 +272,21 @@ def is_moving(instance: AgentInstance, course: Course | None) -> bool:
     return making or instance.status.phase is InstancePhase.RETIRING
 
 
+def rests(
+    instance: AgentInstance, service: Service | None, probe: Probe | None, fate: Fate | None
+) -> bool:
+    """Whether nothing follows for it from the passing of time alone, now that nothing else is to be done:
+    offered and ready, or claimed, kept and named. What is missing, made or deleted goes by the clock."""
+    if service is None:
+        return False
+    if instance.spec.claim_ref is None:
+        return (
+            instance.status.phase is InstancePhase.IDLE and probe is not None and not probe.misses
+        )
+    named = service.name != instance.spec.service_name
+    return instance.status.phase is InstancePhase.CLAIMED and fate is Fate.KEPT and named
+
+
 def may_forget(instance: AgentInstance, fate: Fate | None) -> bool:
     """A Gone record goes when no claim names it."""
     return instance.status.phase is InstancePhase.GONE and fate is not Fate.KEPT

@@ -60,9 +60,9 @@ class Prober:
 
     def forget(self, keys: set[Key], pool: Key) -> None:
         """Of this pool, watch only these any longer."""
-        for key, instance in list(self._watched.items()):
-            if pool_key(instance) == pool and key not in keys:
-                del self._watched[key]
+        for key in self._watched.keys() - keys:
+            if pool_key(self._watched[key]) == pool:
+                instance = self._watched.pop(key)
                 self._heard.pop(instance.metadata.uid, None)
 
     def ask_all(self) -> None:
@@ -80,6 +80,8 @@ class Prober:
         before = self._heard.get(instance.metadata.uid)
         misses = 0 if said.reached else (before.misses if before else 0) + 1
         probe = Probe(said, misses)
+        if probe == before:
+            probe = before  # The same object: who rests is known by it.
         if self._watched.get(key) is not None:
             self._heard[instance.metadata.uid] = probe
         if before is None or _tells_more(before, probe, instance):

@@ -6,21 +6,18 @@ Every effect is preceded by the record that says so, and may be cut off there: t
 """
 
 import logging
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import Protocol
 
-from api.conditions import condition, is_true
-from api.records import Bind, Fate, NotFound, Outcome, Records, RecordsError, View
+from api.conditions import is_true
+from api.records import Bind, NotFound, Outcome, Records, View
 from api.types import (
     AgentClaim,
     AgentInstance,
     AgentPool,
     Attempt,
     ClaimPhase,
-    InstancePhase,
-    InstanceStatus,
     Key,
     OnEmpty,
     PoolStatus,
@@ -29,7 +26,6 @@ from api.types import (
     pool_key,
 )
 from controller import handover, lifecycle, sizing, template
-from controller.acting import Actor
 from controller.delivery import Deliveries, Promise, reason_of
 from controller.environment import Environment
 from controller.fitness import unfit
@@ -39,10 +35,10 @@ from controller.lifecycle import Course
 from controller.looking import Looking
 from controller.naming import Chooser
 from controller.news import News
-from controller.probing import Prober
 from controller.sizing import Stall
 from controller.storetime import StoreTime
 from controller.template import Recipe
+from controller.upkeep import Upkeep, Wishes
 from controller.workqueue import Jitter
 
 log = logging.getLogger(__name__)
@@ -60,15 +56,6 @@ class Chance(Chooser, Jitter, Protocol):
     """Randomness as `random.Random` has it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Wishes:
-    """How the passes ring for one another: each puts a key into a queue, at the latest in so long."""
-
-    bind: Callable[[Key], None]
-    resize: Callable[[Key, float], None]
-    act: Callable[[Key], None]
-
-
 class Reconciler:
     """The pools of one Railway environment. Every pass may be repeated, cut off, or run twice."""
 
@@ -77,8 +64,7 @@ class Reconciler:
         records: Records,
         environment: Environment,
         deliveries: Deliveries,
-        prober: Prober,
-        actor: Actor,
+        upkeep: Upkeep,
         looking: Looking,
         *,
         recipe: Recipe,
@@ -94,8 +80,7 @@ class Reconciler:
         self._records = records
         self._environment = environment
         self._deliveries = deliveries
-        self._prober = prober
-        self._actor = actor
+        self._upkeep = upkeep
         self._looking = looking
         self._recipe = recipe
         self._hashes = template.Hashes(recipe)
@@ -186,13 +171,14 @@ class Reconciler:
         view = await self._records.view(key)
         self._time.saw(view.now)
         await self._see_to_claims(view)
-        instances = await self._see_to_instances(view)
+        course = self.course_of(view.pool) if view.pool else None
+        instances = await self._upkeep.see_to(key, view, course)
         if view.pool is not None:
             instances = await self._resize(view.pool, view, instances)
             await self._report(view.pool, view, instances)
         else:
             self.reported.pop(key, None)
-        self._see_to_railway(key, view, instances)
+        self._upkeep.ring(key, view, instances, course)
         if asked:
             await self._looking.answer(key)
         return self._again_s(view) if view.pool or instances or view.claims else None
@@ -236,78 +222,6 @@ class Reconciler:
         except NotFound:
             return None
 
-    # ---------------------------------------------------------------- its instances
-
-    async def _see_to_instances(self, view: View) -> list[AgentInstance]:
-        """What was seen goes on record; released services retire; Gone ones nobody names go."""
-        course = self.course_of(view.pool) if view.pool else None
-        kept: list[AgentInstance] = []
-        changes: list[tuple[AgentInstance, InstanceStatus]] = []
-        for instance in view.instances:
-            if await self._forgotten(instance, view):
-                continue
-            kept.append(instance)
-            if instance.spec.railway != self._railway:
-                continue  # Not there to be seen in our environment: that says nothing.
-            probe, sight = self._prober.heard(instance), self._environment.sight
-            own = lifecycle.own_course(course, instance, sight.service(instance))
-            status = lifecycle.seen(instance, sight, probe, view.now, own)
-            if (why := await self._let_go(instance, view)) is not None:
-                status = lifecycle.retiring(instance, why, view.now)
-            if status != instance.status:
-                changes.append((instance, status))
-        return await self._write(kept, changes)
-
-    async def _forgotten(self, instance: AgentInstance, view: View) -> bool:
-        fate = view.fates.get(instance.metadata.name)
-        if not lifecycle.may_forget(instance, fate):
-            return False
-        if fate is not None and await self._records.fate(instance) is Fate.KEPT:
-            return False
-        try:
-            await self._records.delete_instance(instance)
-        except RecordsError:
-            return False
-        return True
-
-    async def _let_go(self, instance: AgentInstance, view: View) -> str | None:
-        """Why this claimed service is to be deleted, confirmed by a live read of its claim."""
-        spec = view.pool.spec if view.pool else None
-        policy = spec.reclaim_policy if spec and not spec.paused else None
-        fate = view.fates.get(instance.metadata.name)
-        if lifecycle.should_retire(instance, fate, policy) is None:
-            return None
-        return lifecycle.should_retire(instance, await self._records.fate(instance), policy)
-
-    async def _write(
-        self,
-        instances: Iterable[AgentInstance],
-        changes: Sequence[tuple[AgentInstance, InstanceStatus]],
-    ) -> list[AgentInstance]:
-        """The instances as they stand now; one that somebody else changed is left for the next look."""
-        new = [i.model_copy(update={"status": status}) for i, status in changes]
-        written = await self._records.write_instances(new) if new else []
-        now = {i.metadata.name: w for (i, _), w in zip(changes, written, strict=True)}
-        for (before, _), after in zip(changes, written, strict=True):
-            if after is not None:
-                self._tell(before, after)
-        return [now.get(i.metadata.name) or i for i in instances]
-
-    def _tell(self, before: AgentInstance, after: AgentInstance) -> None:
-        if before.status.phase is after.status.phase:
-            return
-        ready = condition(after.status.conditions, "Ready")
-        reason = ready.reason if ready else str(after.status.phase)
-        extra = {"instance": after.metadata.name, "pool": after.spec.pool_ref.name}
-        if after.spec.claim_ref is not None:
-            extra["claim"] = after.spec.claim_ref.name
-        bad = after.status.phase is InstancePhase.FAILED or reason == "WrongKey"
-        level = logging.WARNING if bad else logging.INFO
-        log.log(level, "instance is %s: %s", after.status.phase, reason, extra=extra)
-        self._news.tell(after, reason, f"is {after.status.phase}", "Warning" if bad else "Normal")
-        if after.status.phase is InstancePhase.IDLE:
-            self._wishes.bind(pool_key(after))
-
     # ---------------------------------------------------------------- its size
 
     async def _resize(
@@ -320,7 +234,7 @@ class Reconciler:
         stall = self._stall(pool, instances, current)
         plan = sizing.plan(pool, instances, waiting, orphans, stall, current, view.now)
         retire = [(i, lifecycle.retiring(i, why, view.now)) for i, why in plan.retire]
-        instances = await self._write(instances, retire)
+        instances = await self._upkeep.write(instances, retire)
         look = self._environment.sight.latest
         if plan.make == 0 or look is None or self._environment.access is None:
             return instances
@@ -381,20 +295,3 @@ class Reconciler:
             log.warning("pool is stalled: %s", stall.message, extra={"pool": pool.metadata.name})
             self._news.tell(pool, stall.reason, stall.message, "Warning")
         await self._records.write_pool_status(pool.model_copy(update={"status": status}))
-
-    def _see_to_railway(self, key: Key, view: View, instances: Sequence[AgentInstance]) -> None:
-        """Ring for each instance that has something to be done; note whether anything moves."""
-        sight = self._environment.sight
-        course = self.course_of(view.pool) if view.pool else None
-        self._prober.forget({key_of(i) for i in instances}, key)
-        moving = False
-        for instance in instances:
-            self._prober.watch(instance)
-            if instance.spec.railway != self._railway:
-                continue
-            own = lifecycle.own_course(course, instance, sight.service(instance))
-            verb = lifecycle.next_act(instance, sight, own, view.now)
-            if verb or self._actor.wants_name(instance):
-                self._wishes.act(key_of(instance))
-            moving = moving or lifecycle.is_moving(instance, course)
-        self._looking.note(key, moving)

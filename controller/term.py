@@ -22,9 +22,10 @@ from controller.looking import Looking
 from controller.news import News
 from controller.probing import Prober
 from controller.railway import Railway
-from controller.reconcile import Chance, Reconciler, Wishes
+from controller.reconcile import Chance, Reconciler
 from controller.storetime import StoreTime
 from controller.template import Recipe
+from controller.upkeep import Upkeep, Wishes
 from controller.watch import Doors, watch
 from controller.workqueue import WorkQueue
 
@@ -32,6 +33,9 @@ log = logging.getLogger(__name__)
 
 LOOK = "railway"  # The one key of the queue of looks,
 EVERY_POOL = "pools"  # and of the queue of sweeps.
+POOLS_REST = (
+    4.0  # Full passes of a pool take a fifth of the time at most, however many claims come.
+)
 Item = TypeVar("Item", bound=Hashable)
 
 
@@ -90,7 +94,7 @@ class Term:
         self.looking = self._looking()
         self.reconciler = self._reconciler()
         self.binds = self._queue(self.reconciler.bind_pass, workers=4)
-        self.pools = self._queue(self.reconciler.pool_pass, workers=2)
+        self.pools = self._queue(self.reconciler.pool_pass, workers=2, rest=POOLS_REST)
         self.looks = self._queue(self.looking.look_pass, workers=1)
         self.sweeps = self._queue(self.looking.sweep, workers=1)
         self.acts = self._queue(self._actor.act, workers=charge.limits.creates_at_once)
@@ -168,20 +172,16 @@ class Term:
         )
 
     def _reconciler(self) -> Reconciler:
-        self._actor = Actor(
-            self._ports.records,
-            self.environment,
-            self._charge.recipe,
-            time=self._time,
-            course_of=lambda pool: self.reconciler.course_of(pool),
-            is_urgent=lambda key: self.reconciler.is_urgent(key),
+        wishes = Wishes(
+            bind=lambda key: self.binds.add(key),
+            resize=lambda key, after_s: self.pools.add(key, after_s),
+            act=lambda key: self.acts.add(key),
         )
         return Reconciler(
             self._ports.records,
             self.environment,
             self.deliveries,
-            self.prober,
-            self._actor,
+            self._upkeep(wishes),
             self.looking,
             recipe=self._charge.recipe,
             railway=self._charge.where,
@@ -190,19 +190,35 @@ class Term:
             time=self._time,
             clock=self._ports.clock,
             chance=self._ports.chance,
-            wishes=Wishes(
-                bind=lambda key: self.binds.add(key),
-                resize=lambda key, after_s: self.pools.add(key, after_s),
-                act=lambda key: self.acts.add(key),
-            ),
+            wishes=wishes,
             news=self.news,
+        )
+
+    def _upkeep(self, wishes: Wishes) -> Upkeep:
+        self._actor = Actor(
+            self._ports.records,
+            self.environment,
+            self._charge.recipe,
+            time=self._time,
+            course_of=lambda pool: self.reconciler.course_of(pool),
+            is_urgent=lambda key: self.reconciler.is_urgent(key),
+        )
+        return Upkeep(
+            self._ports.records,
+            self.environment,
+            self.prober,
+            self._actor,
+            self.looking,
+            self.news,
+            wishes,
+            self._charge.where,
         )
 
     def _keys(self, instance: AgentInstance) -> tuple[str, ...]:
         return template.agent_keys(instance, self._charge.recipe.secrets)
 
     def _queue(
-        self, handle: Callable[[Item], Awaitable[float | None]], workers: int
+        self, handle: Callable[[Item], Awaitable[float | None]], workers: int, rest: float = 0.0
     ) -> WorkQueue[Item]:
         return WorkQueue(
             handle,
@@ -210,4 +226,5 @@ class Term:
             jitter=self._ports.chance,
             workers=workers,
             may_run=self._may_act,
+            rest=rest,
         )

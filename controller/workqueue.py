@@ -16,6 +16,7 @@ log = logging.getLogger(__name__)
 
 BACKOFF_FIRST_S = 0.5
 BACKOFF_MAX_S = 60.0
+REST_MAX_S = 2.0
 NOT_NOW_S = 1.0  # A pass that may not run is put off, never dropped: its ring is owed.
 
 Item = TypeVar("Item", bound=Hashable)
@@ -34,7 +35,11 @@ def backoff_s(failures: int, jitter: Jitter) -> float:
 
 
 class WorkQueue(Generic[Item]):
-    """Runs `handle` for keys that are due, at most `workers` at once. `clock`: monotonic seconds."""
+    """Runs `handle` for keys that are due, at most `workers` at once. `clock`: monotonic seconds.
+
+    After a pass its key rests for `rest` times as long as the pass took (2 s at most), whoever rings: what
+    is dear and often wished leaves most of the time to others.
+    """
 
     def __init__(
         self,
@@ -44,12 +49,15 @@ class WorkQueue(Generic[Item]):
         jitter: Jitter,
         workers: int,
         may_run: Callable[[], bool] = lambda: True,
+        rest: float = 0.0,
     ) -> None:
         self._handle = handle
         self._clock = clock
         self._jitter = jitter
         self._workers = workers
         self._may_run = may_run
+        self._rest = rest
+        self._rests_until: dict[Item, float] = {}
         self._due: dict[Item, float] = {}
         self._heap: list[tuple[float, int, Item]] = []
         self._order = count()
@@ -59,7 +67,7 @@ class WorkQueue(Generic[Item]):
 
     def add(self, key: Item, after_s: float = 0.0) -> None:
         """Look at this key, at the latest in `after_s`: the soonest wish wins."""
-        at = self._clock() + after_s
+        at = max(self._clock() + after_s, self._rests_until.get(key, 0.0))
         if at < self._due.get(key, float("inf")):
             self._due[key] = at
             if key not in self._running:  # Else its pass puts it in line when it ends.
@@ -102,6 +110,7 @@ class WorkQueue(Generic[Item]):
 
     async def _pass(self, key: Item) -> None:
         again_s: float | None = NOT_NOW_S
+        began = self._clock()
         try:
             if self._may_run():
                 again_s = await self._handle(key)
@@ -115,11 +124,19 @@ class WorkQueue(Generic[Item]):
             log.debug("pass over %s failed", key, exc_info=True)
         finally:
             del self._running[key]
+            if self._rest:
+                self._lay_to_rest(key, began)
             if key in self._due:
                 self._line_up(key)
             if again_s is not None:
                 self.add(key, again_s)
             self._bell.set()
+
+    def _lay_to_rest(self, key: Item, began: float) -> None:
+        now = self._clock()
+        until = self._rests_until[key] = now + min(self._rest * (now - began), REST_MAX_S)
+        if key in self._due:
+            self._due[key] = max(self._due[key], until)
 
     async def _stop(self) -> None:
         tasks = list(self._running.values())

@@ -6,9 +6,18 @@ and go one by one only where a rule refuses one of them.
 
 import logging
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Hashable, Sequence
+from collections.abc import (
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Hashable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
 from contextlib import nullcontext, suppress
 from datetime import datetime
+from functools import partial
 from typing import Any, Self, TypeAlias, TypeVar
 
 import asyncpg
@@ -28,14 +37,16 @@ from api.records import (
     NotFound,
     Outcome,
     RecordsError,
+    Unavailable,
     View,
     bound_status,
     marked,
 )
 from api.records import columns as to
 from api.records import connection as wire
+from api.records.known import KnownInstances
 from api.records.migrate import check
-from api.records.rows import claim_of, created, instance_of, pool_of, written
+from api.records.rows import claim_of, created, instance_of, pool_of, reserved, written
 from api.records.sql import SQL
 from api.types import AgentClaim, AgentInstance, AgentPool, Attempt, Key, Meta, key_of
 
@@ -43,6 +54,7 @@ log = logging.getLogger(__name__)
 
 CONNECTIONS = 4  # More only make commits with NOTIFY queue (facts/speed.md).
 EVENTS_KEPT = 10_000
+KNOWN_AT_MOST = 50_000  # Instances kept as they were read; those that are gone must go some time.
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -56,6 +68,7 @@ class PostgresRecords:
     def __init__(self, dsn: str, pool: "asyncpg.Pool[asyncpg.Record]") -> None:
         self._dsn = dsn
         self._pool = pool
+        self._known = KnownInstances()
 
     @classmethod
     async def connect(cls, dsn: str) -> Self:
@@ -83,6 +96,8 @@ class PostgresRecords:
                 return await work(connection)
         except wire.Failure as error:
             refused = wire.named(error)
+        if isinstance(refused, Unavailable):
+            self._known = KnownInstances()  # Whoever was away may come back with a backup.
         raise refused
 
     async def _rows(self, query: str, *args: object) -> Rows:
@@ -134,33 +149,47 @@ class PostgresRecords:
         return Installation(row["owner_id"], row["instance_secret"])
 
     async def view(self, pool: Key) -> View:
-        """One snapshot, in which the ended claims of the pool are not read."""
+        """One snapshot, in which neither the claims that ended are read nor what is known already."""
+        known = self._remembered()
 
-        async def look(c: Connection) -> list[Rows]:
-            names = ("pool_now", "open_claims", "instances_of_pool")
+        async def look(c: Connection) -> tuple[list[Rows], list[AgentInstance]]:
+            names = ("pool_now", "open_claims", "versions_of_pool")
             async with c.transaction(isolation="repeatable_read", readonly=True):
-                return [await c.fetch(SQL[name], pool.namespace, pool.name) for name in names]
+                rows = [await c.fetch(SQL[name], pool.namespace, pool.name) for name in names]
+                return rows, await known.of(rows[2], partial(c.fetch, SQL["instances_by_key"]))
 
-        [[first], claims, instances] = await self._ask(look)
+        ([first], claims, versions), instances = await self._ask(look)
         return View(
             now=first["now"],
             pool=pool_of(first) if first["name"] is not None else None,
             claims=tuple(map(claim_of, claims)),
-            instances=tuple(map(instance_of, instances)),
-            fates={i["name"]: Fate(i["fate"]) for i in instances if i["fate"] is not None},
+            instances=tuple(instances),
+            fates={i["name"]: Fate(i["fate"]) for i in versions if i["fate"] is not None},
         )
 
     async def bindable(self, pool: Key, limit: int) -> Bindable:
-        async def look(c: Connection) -> tuple[Rows, Rows]:
-            args = (pool.namespace, pool.name, limit)
-            return await c.fetch(SQL["waiting"], *args), await c.fetch(SQL["idle"], *args)
+        """No more idle ones than there are claims for them."""
+        known = self._remembered()
+
+        async def look(c: Connection) -> tuple[Rows, list[AgentInstance]]:
+            waiting = await c.fetch(SQL["waiting"], pool.namespace, pool.name, limit)
+            if (count := sum(row["name"] is not None for row in waiting)) == 0:
+                return waiting, []
+            idle = await c.fetch(SQL["idle"], pool.namespace, pool.name, count)
+            return waiting, await known.of(idle, partial(c.fetch, SQL["instances_by_key"]))
 
         waiting, idle = await self._ask(look)
         return Bindable(
             now=waiting[0]["now"],
             claims=tuple(claim_of(row) for row in waiting if row["name"] is not None),
-            idle=tuple(map(instance_of, idle)),
+            idle=tuple(idle),
         )
+
+    def _remembered(self) -> KnownInstances:
+        """For one look: its own to the end, whoever begins anew meanwhile."""
+        if len(self._known) > KNOWN_AT_MOST:
+            self._known = KnownInstances()
+        return self._known
 
     async def pools(self) -> list[AgentPool]:
         return sorted(map(pool_of, await self._rows("pools")), key=key_of)
@@ -169,7 +198,8 @@ class PostgresRecords:
         return sorted(Key(*row) for row in await self._rows("pool_keys"))
 
     async def instances(self) -> list[AgentInstance]:
-        return list(map(instance_of, await self._rows("instances")))
+        versions = await self._rows("versions")
+        return await self._remembered().of(versions, partial(self._rows, "instances_by_key"))
 
     async def claims(self, keys: Sequence[Key]) -> list[AgentClaim]:
         asked = [{"namespace": key.namespace, "name": key.name} for key in set(keys)]
@@ -244,7 +274,11 @@ class PostgresRecords:
         async def write(some: Sequence[Bind]) -> list[Bind | None]:
             rows = await self._rows("bind", [to.bind_columns(b, attempt) for b in some])
             held = {(row["claim_uid"], row["name"]): row for row in rows}
-            return [_held(b, attempt, held) for b in some]
+            known = self._remembered()
+            known.learn(_reserved(some, held))  # Others had changed the rest: those are read.
+            there = await known.of(rows, partial(self._rows, "instances_by_key"))
+            instances = {i.metadata.name: i for i in there}
+            return [_held(b, attempt, held, instances) for b in some]
 
         made = await self._batch(
             binds, lambda b: [("c", key_of(b.claim)), key_of(b.instance)], write
@@ -375,12 +409,26 @@ def _made(claim: AgentClaim, row: asyncpg.Record | None) -> AgentClaim | Records
     return created(claim, row) if row else AlreadyExists(f"claim {key_of(claim)} exists")
 
 
-def _held(bind: Bind, attempt: Attempt, held: dict[tuple[str, str], asyncpg.Record]) -> Bind | None:
+Held = dict[tuple[str, str], asyncpg.Record]  # Rows of `bind`, by claim uid and instance name.
+
+
+def _reserved(binds: Sequence[Bind], held: Held) -> Iterator[AgentInstance]:
+    """The instances that nobody had written since they were read: what became of those is known."""
+    for bind in binds:
+        row = held.get((bind.claim.metadata.uid, bind.instance.metadata.name))
+        if row is not None and row["version"] == to.version_of(bind.instance.metadata) + 1:
+            yield reserved(bind, row["version"], row["generation"])
+
+
+def _held(
+    bind: Bind, attempt: Attempt, held: Held, instances: Mapping[str, AgentInstance]
+) -> Bind | None:
     row = held.get((bind.claim.metadata.uid, bind.instance.metadata.name))
-    if row is None:
+    instance = instances.get(bind.instance.metadata.name)
+    if row is None or instance is None:
         return None
     status = bound_status(bind.claim, bind.instance, attempt)
-    return Bind(written(bind.claim, status, row["claim_version"]), instance_of(row))
+    return Bind(written(bind.claim, status, row["claim_version"]), instance)
 
 
 def _written(outcome: Outcome, versions: dict[Key, int]) -> AgentClaim | None:

@@ -32,8 +32,8 @@ UNION SELECT namespace, pool FROM agent_claims WHERE phase IN ('Pending', 'Bound
 UNION SELECT namespace, pool FROM agent_instances WHERE phase <> 'Gone'
 ORDER BY 1, 2;
 
--- name: instances
-SELECT * FROM agent_instances ORDER BY seq DESC;
+-- name: versions
+SELECT namespace, name, uid, version FROM agent_instances ORDER BY seq DESC;
 
 -- name: claims
 SELECT c.* FROM jsonb_to_recordset($1) AS asked (namespace text, name text)
@@ -55,13 +55,19 @@ WHERE namespace = $1 AND pool = $2 AND phase IN ('Pending', 'Bound') ORDER BY se
 
 -- All of a pool's instances with what became of their claims (`Fate`); NULL where nobody claimed it.
 -- A lookup for each claimed one: as a join, the planner would read all claims for a large pool.
--- name: instances_of_pool
-SELECT i.*, CASE WHEN i.claim_uid IS NOT NULL THEN coalesce((
+-- Which there are, at which version, and what became of their claims. A row of the same uid and version is
+-- the same row (0002 moves the version at each write): it is read once.
+-- name: versions_of_pool
+SELECT i.namespace, i.name, i.uid, i.version, CASE WHEN i.claim_uid IS NOT NULL THEN coalesce((
         SELECT CASE WHEN c.instance = i.name THEN 'kept' ELSE 'moved' END FROM agent_claims c
         WHERE c.namespace = i.namespace AND c.name = i.claim_name AND c.uid = i.claim_uid
     ), 'released') END AS fate
 FROM agent_instances i
 WHERE i.namespace = $1 AND i.pool = $2 ORDER BY i.seq;
+
+-- name: instances_by_key
+SELECT i.* FROM unnest($1::text[], $2::text[]) AS asked (namespace, name)
+JOIN agent_instances i USING (namespace, name);
 
 -- name: fate
 SELECT CASE WHEN instance = $4 THEN 'kept' ELSE 'moved' END AS fate
@@ -78,7 +84,7 @@ LEFT JOIN (
 ORDER BY c.seq;
 
 -- name: idle
-SELECT * FROM agent_instances
+SELECT namespace, name, uid, version FROM agent_instances
 WHERE namespace = $1 AND pool = $2 AND claim_uid IS NULL AND phase = 'Idle' AND barred IS NULL
 ORDER BY seq LIMIT $3;
 
@@ -161,14 +167,16 @@ WITH asked AS (
     SET claim_name = p.claim_name, claim_uid = p.claim_uid,
         claim_reclaim_policy = p.claim_reclaim_policy, phase = 'Claimed'
     FROM pairs p WHERE i.namespace = p.namespace AND i.name = p.instance
-    RETURNING i.*, p.instance_url, p.attempt_by, p.attempt_at, p.conditions AS claim_conditions
+    RETURNING i.namespace, i.name, i.uid, i.version, i.generation, i.claim_name, i.claim_uid,
+        p.instance_url, p.attempt_by, p.attempt_at, p.conditions AS claim_conditions
 )
 UPDATE agent_claims AS c
 SET phase = 'Bound', instance = given.name, instance_url = given.instance_url,
     attempt_by = given.attempt_by, attempt_at = given.attempt_at, bound_at = given.attempt_at,
     conditions = given.claim_conditions
 FROM given WHERE c.namespace = given.namespace AND c.name = given.claim_name
-RETURNING given.*, c.version AS claim_version;
+RETURNING given.name, given.uid, given.version, given.generation, given.claim_uid,
+    c.version AS claim_version;
 
 -- Claims' statuses, each only while uid, phase, instance and attempt are as they were read.
 -- name: settle

@@ -1,0 +1,193 @@
+"""One installation for a bench: Postgres (fsync on), a fleet of warm agents, controllers and sidecars."""
+
+import asyncio
+import os
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, Self
+
+import aiohttp
+import psutil
+
+from api.records.migrate import migrate
+from api.records.postgres import PostgresRecords
+from api.types import AgentPool
+from controller.local.plan import command
+from controller.local.postgres import LocalPostgres
+from tests.bench.fleet import ENVIRONMENT, PROJECT, VARIABLES, Fleet, add_ended_claims
+from tests.builders import a_pool
+from tests.end_to_end.system import free_ports
+
+READY_WITHIN_S = 60.0
+KEY = "bench-key-of-enough-length"
+TOKEN = "bench-token"
+
+
+class Rig:
+    """`async with Rig(controllers=1, sidecars=1, idle=300) as rig:`; `grow(n)` adds warm agents."""
+
+    def __init__(
+        self, *, controllers: int = 1, sidecars: int = 1, idle: int = 0, ended: int = 0
+    ) -> None:
+        self._wanted = ("controller",) * controllers + ("api",) * sidecars
+        self._idle, self._ended = idle, ended
+        self._folder = TemporaryDirectory(prefix="agent-pool-bench-")
+        self._postgres = LocalPostgres(Path(self._folder.name))
+        self._programs: list[tuple[str, asyncio.subprocess.Process]] = []
+        ports = free_ports(2)
+        self._agents_port, self._railway_port = ports[0], ports[1]
+        self.doors: list[str] = []
+        self.ops: dict[str, str] = {}
+        self.size = 0
+
+    async def __aenter__(self) -> Self:
+        self._folder.__enter__()
+        Path(self._folder.name).chmod(0o711)  # Postgres may run as another user.
+        try:
+            await self._start()
+        except BaseException:
+            await self.__aexit__()
+            raise
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        for _name, process in reversed(self._programs):
+            if process.returncode is None:
+                process.kill()
+                await process.wait()
+        if hasattr(self, "http"):
+            await self.http.close()
+        if hasattr(self, "records"):
+            await self.records.close()
+        await self._postgres.stop()
+        self._folder.cleanup()
+
+    # ---------------------------------------------------------------- its parts
+
+    async def _start(self) -> None:
+        self.dsn = await self._postgres.start()
+        await migrate(self.dsn)
+        self.records = await PostgresRecords.connect(self.dsn)
+        self.http = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=0),
+            headers={"Authorization": f"Bearer {KEY}"},
+            timeout=aiohttp.ClientTimeout(total=150),
+        )
+        ports = ("--agents-port", str(self._agents_port), "--railway-port", str(self._railway_port))
+        await self._spawn("outside", [sys.executable, "-m", "tests.bench.outside", *ports], {})
+        await self._until_it_answers(f"http://127.0.0.1:{self._railway_port}/_counts")
+        self.fleet = Fleet(
+            self.dsn, await self.records.installation(), self.endpoint, self._agents_port
+        )
+        self.pool = await self.records.create_pool(_wide_pool())
+        await self.grow(self._idle)
+        if self._ended:
+            await add_ended_claims(self.dsn, self._ended)
+        for part in self._wanted:
+            await self._start_part(part)
+        await asyncio.gather(
+            *(self._until_it_answers(f"{url}/readyz") for url in self.ops.values())
+        )
+        if self.doors:
+            await self.look()
+
+    async def _start_part(self, part: str) -> None:
+        port, ops_port = free_ports(2)
+        name = f"{part}-{sum(name.startswith(part) for name, _ in self._programs) + 1}"
+        given = {
+            "DATABASE_URL": self.dsn,
+            "POOL_API_KEY": KEY,
+            "PORT": str(port),
+            "API_OPS_PORT": str(ops_port),
+            "CONTROLLER_OPS_PORT": str(ops_port),
+            "RAILWAY_API_TOKEN": TOKEN,
+            "RAILWAY_ENDPOINT": self.endpoint,
+            "RAILWAY_PROJECT_ID": PROJECT,
+            "RAILWAY_ENVIRONMENT_ID": ENVIRONMENT,
+            "AGENT_SCHEME": "http",
+            "LOG_FORMAT": "json",
+            **VARIABLES,
+        }
+        await self._spawn(name, command(part), given)
+        self.ops[name] = f"http://127.0.0.1:{ops_port}"
+        if part == "api":
+            self.doors.append(f"http://127.0.0.1:{port}")
+
+    async def _spawn(self, name: str, argv: list[str], given: Mapping[str, str]) -> None:
+        kept = {k: os.environ[k] for k in ("PATH", "HOME", "LANG", "PYTHONPATH") if k in os.environ}
+        log = (Path(self._folder.name) / f"{name}.log").open("wb")
+        process = await asyncio.create_subprocess_exec(
+            *argv, env={**kept, **given}, stdout=log, stderr=log
+        )
+        log.close()
+        self._programs.append((name, process))
+
+    async def _until_it_answers(self, url: str) -> None:
+        deadline = time.monotonic() + READY_WITHIN_S
+        while True:
+            try:
+                async with self.http.get(url) as response:
+                    if response.status == 200:
+                        return
+            except aiohttp.ClientError:
+                pass
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"{url} does not answer\n{self._last_words()}")
+            await asyncio.sleep(0.05)
+
+    def _last_words(self) -> str:
+        logs = sorted(Path(self._folder.name).glob("*.log"))
+        return "\n".join(f"{log.name}: {log.read_text()[-500:]}" for log in logs)
+
+    # ---------------------------------------------------------------- what a bench does with it
+
+    @property
+    def endpoint(self) -> str:
+        return f"http://127.0.0.1:{self._railway_port}/graphql/v2"
+
+    async def grow(self, count: int) -> None:
+        """So many more idle agents, on record first and then to be seen."""
+        if count:
+            await self.fleet.add(self.pool, self.size, count)
+            self.size += count
+            await self._outside("POST", f"/_grow?to={self.size}")
+
+    async def look(self) -> None:
+        """Have the controller look at everything, and wait until it has."""
+        async with self.http.post(f"{self.doors[0]}/api/pool/replenish") as response:
+            assert response.status == 200, await response.text()
+
+    async def counts(self) -> dict[str, Any]:
+        return await self._outside("GET", "/_counts")
+
+    async def _outside(self, method: str, path: str) -> dict[str, Any]:
+        url = f"http://127.0.0.1:{self._railway_port}{path}"
+        async with self.http.request(method, url) as response:
+            return dict(await response.json())
+
+    def cpu(self) -> dict[str, float]:
+        """Seconds each part has used so far; `load` is this process, `postgres` with its backends."""
+        used = {name: _used(psutil.Process(process.pid)) for name, process in self._programs}
+        ours = psutil.Process().children(recursive=True)
+        postgres = sum(_used(child) for child in ours if child.name() == "postgres")
+        return {**used, "postgres": postgres, "load": _used(psutil.Process())}
+
+    def memory_mb(self, name: str) -> float:
+        pid = next(process.pid for called, process in self._programs if called == name)
+        return float(psutil.Process(pid).memory_info().rss) / 1e6
+
+
+def _wide_pool() -> AgentPool:
+    """Wants none and may have many: nothing is created while a bench runs, nothing taken away."""
+    return a_pool(min_idle=0, max_total=10_000)
+
+
+def _used(process: psutil.Process) -> float:
+    try:
+        times = process.cpu_times()
+    except psutil.NoSuchProcess:
+        return 0.0
+    return float(times.user + times.system)
