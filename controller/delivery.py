@@ -154,9 +154,8 @@ class Deliveries:
             except TimeoutError:
                 reply = Reply(Heard.SILENT, detail="no answer in time")
         extra = {"claim": claim.metadata.name, "instance": instance.metadata.name}
-        level = (
-            logging.DEBUG if reply.heard is Heard.DONE else logging.INFO
-        )  # "claim is Ready" follows.
+        # Where it is done, "claim is Ready" follows.
+        level = logging.DEBUG if reply.heard is Heard.DONE else logging.INFO
         log.log(level, "told the agent: %s %s", reply.heard, reply.detail, extra=extra)
         self.unreached = self.unreached + 1 if reply.heard in NOT_HEARD else 0
         return talk.heard(reply, self._clock())

@@ -49,7 +49,9 @@ CUT_OFF_AFTER = 3
 CUT_OFF = timedelta(seconds=5)
 BIND_AGAIN_S = 0.02  # Somebody else held a row of ours for a moment.
 BIND_AT_MOST = 200  # Claims and instances in one bind: 0.65 ms for 20, 6 ms for 200 (measured).
-RESIZE_SOON_S = 0.2  # After a bind: let the burst through first, then fill up.
+RESIZE_SOON_S = (
+    0.5  # After a bind: let the burst through first, then fill up; a start takes minutes anyway.
+)
 
 
 class Chance(Chooser, Jitter, Protocol):

@@ -1,12 +1,14 @@
 """Instances as they were read last: one whose version has not moved is the same, and is not read again."""
 
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from typing import Any
 
 import asyncpg
 
 from api.records.rows import instance_of
 from api.types import AgentInstance
 
+Version = asyncpg.Record | Mapping[str, Any]  # With namespace, name, uid and version.
 AT_ONCE = 500  # Rows that become instances in one go (some 20 ms): then others have their turn.
 # The rows of these keys, given as namespaces and names.
 Read = Callable[[Sequence[str], Sequence[str]], Awaitable[Sequence[asyncpg.Record]]]
@@ -21,8 +23,8 @@ class KnownInstances:
     def __len__(self) -> int:
         return len(self._known)
 
-    async def of(self, versions: Sequence[asyncpg.Record], read: Read) -> list[AgentInstance]:
-        """The instances of rows of namespace, name, uid and version; `read` gives those not known yet."""
+    async def of(self, versions: Sequence[Version], read: Read) -> list[AgentInstance]:
+        """The instances of these rows; `read` gives those not known yet."""
         unread = [row for row in versions if not self._knows(row)]
         for first in range(0, len(unread), AT_ONCE):
             some = unread[first : first + AT_ONCE]
@@ -36,6 +38,6 @@ class KnownInstances:
             meta = instance.metadata
             self._known[meta.uid] = int(meta.resource_version), instance
 
-    def _knows(self, row: asyncpg.Record) -> bool:
+    def _knows(self, row: Version) -> bool:
         known = self._known.get(row["uid"])
         return known is not None and known[0] == row["version"]

@@ -11,11 +11,9 @@ from collections.abc import (
     Awaitable,
     Callable,
     Hashable,
-    Iterator,
-    Mapping,
     Sequence,
 )
-from contextlib import nullcontext, suppress
+from contextlib import suppress
 from datetime import datetime
 from functools import partial
 from typing import Any, Self, TypeAlias, TypeVar
@@ -39,14 +37,13 @@ from api.records import (
     RecordsError,
     Unavailable,
     View,
-    bound_status,
-    marked,
+    promises,
 )
 from api.records import columns as to
 from api.records import connection as wire
 from api.records.known import KnownInstances
 from api.records.migrate import check
-from api.records.rows import claim_of, created, instance_of, pool_of, reserved, written
+from api.records.rows import claim_of, created, instance_of, pool_of, written
 from api.records.sql import SQL
 from api.types import AgentClaim, AgentInstance, AgentPool, Attempt, Key, Meta, key_of
 
@@ -172,16 +169,14 @@ class PostgresRecords:
         known = self._remembered()
 
         async def look(c: Connection) -> tuple[Rows, list[AgentInstance]]:
-            waiting = await c.fetch(SQL["waiting"], pool.namespace, pool.name, limit)
-            if (count := sum(row["name"] is not None for row in waiting)) == 0:
-                return waiting, []
-            idle = await c.fetch(SQL["idle"], pool.namespace, pool.name, count)
-            return waiting, await known.of(idle, partial(c.fetch, SQL["instances_by_key"]))
+            rows = await c.fetch(SQL["bindable"], pool.namespace, pool.name, limit)
+            idle = [_idle(row) for row in rows if row["idle_uid"] is not None]
+            return rows, await known.of(idle, partial(c.fetch, SQL["instances_by_key"]))
 
-        waiting, idle = await self._ask(look)
+        rows, idle = await self._ask(look)
         return Bindable(
-            now=waiting[0]["now"],
-            claims=tuple(claim_of(row) for row in waiting if row["name"] is not None),
+            now=rows[0]["now"],
+            claims=tuple(claim_of(row) for row in rows if row["name"] is not None),
             idle=tuple(idle),
         )
 
@@ -272,13 +267,7 @@ class PostgresRecords:
     # ---- what the controller writes
     async def bind(self, binds: Sequence[Bind], attempt: Attempt) -> list[Bind]:
         async def write(some: Sequence[Bind]) -> list[Bind | None]:
-            rows = await self._rows("bind", [to.bind_columns(b, attempt) for b in some])
-            held = {(row["claim_uid"], row["name"]): row for row in rows}
-            known = self._remembered()
-            known.learn(_reserved(some, held))  # Others had changed the rest: those are read.
-            there = await known.of(rows, partial(self._rows, "instances_by_key"))
-            instances = {i.metadata.name: i for i in there}
-            return [_held(b, attempt, held, instances) for b in some]
+            return await promises.bind(self._rows, self._remembered(), some, attempt)
 
         made = await self._batch(
             binds, lambda b: [("c", key_of(b.claim)), key_of(b.instance)], write
@@ -287,7 +276,7 @@ class PostgresRecords:
 
     async def settle(self, outcomes: Sequence[Outcome]) -> list[AgentClaim | None]:
         async def write(some: Sequence[Outcome]) -> list[AgentClaim | None]:
-            versions = await self._ask(lambda c: _settle(c, some))
+            versions = await self._ask(lambda c: promises.settle(c, some))
             return [_written(outcome, versions) for outcome in some]
 
         return _unrefused(await self._batch(outcomes, lambda o: [key_of(o.read)], write))
@@ -368,33 +357,9 @@ async def _as_it_is(connection: Any) -> None:
     """Nothing we do leaves a trace on a connection: a reset would cost a round trip each time."""
 
 
-async def _settle(c: Connection, outcomes: Sequence[Outcome]) -> dict[Key, int]:
-    """The versions of the claims that were written, and with them what they say of instances."""
-    marks = any(outcome.mark for outcome in outcomes)
-    async with c.transaction() if marks else nullcontext():
-        rows = await c.fetch(SQL["settle"], [to.outcome_columns(o) for o in outcomes])
-        versions = {Key(row["namespace"], row["name"]): row["version"] for row in rows}
-        if marks:
-            await _mark(c, [o for o in outcomes if key_of(o.read) in versions])
-    return versions
-
-
-async def _mark(c: Connection, outcomes: Sequence[Outcome]) -> None:
-    marks = {
-        Key(o.read.metadata.namespace, o.read.status.instance.name): o
-        for o in outcomes
-        if o.mark and o.read.status.instance
-    }
-    asked = [
-        {"namespace": key.namespace, "name": key.name, "claim_uid": o.read.metadata.uid}
-        for key, o in marks.items()
-    ]
-    changed = []
-    for row in await c.fetch(SQL["lock_served"], asked):
-        instance = instance_of(row)
-        mark = marks[key_of(instance)].mark
-        changed.append(marked(instance, mark, row["now"]) if mark else instance)
-    await c.fetch(SQL["write_instances"], [to.instance_status_columns(i) for i in changed])
+def _idle(row: asyncpg.Record) -> dict[str, Any]:
+    """Of a row of `bindable`, the idle instance."""
+    return {name: row[f"idle_{name}"] for name in ("namespace", "name", "uid", "version")}
 
 
 def _unrefused(results: Sequence[Result | RecordsError]) -> list[Result | None]:
@@ -407,28 +372,6 @@ def _unrefused(results: Sequence[Result | RecordsError]) -> list[Result | None]:
 
 def _made(claim: AgentClaim, row: asyncpg.Record | None) -> AgentClaim | RecordsError:
     return created(claim, row) if row else AlreadyExists(f"claim {key_of(claim)} exists")
-
-
-Held = dict[tuple[str, str], asyncpg.Record]  # Rows of `bind`, by claim uid and instance name.
-
-
-def _reserved(binds: Sequence[Bind], held: Held) -> Iterator[AgentInstance]:
-    """The instances that nobody had written since they were read: what became of those is known."""
-    for bind in binds:
-        row = held.get((bind.claim.metadata.uid, bind.instance.metadata.name))
-        if row is not None and row["version"] == to.version_of(bind.instance.metadata) + 1:
-            yield reserved(bind, row["version"], row["generation"])
-
-
-def _held(
-    bind: Bind, attempt: Attempt, held: Held, instances: Mapping[str, AgentInstance]
-) -> Bind | None:
-    row = held.get((bind.claim.metadata.uid, bind.instance.metadata.name))
-    instance = instances.get(bind.instance.metadata.name)
-    if row is None or instance is None:
-        return None
-    status = bound_status(bind.claim, bind.instance, attempt)
-    return Bind(written(bind.claim, status, row["claim_version"]), instance)
 
 
 def _written(outcome: Outcome, versions: dict[Key, int]) -> AgentClaim | None:

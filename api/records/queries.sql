@@ -73,20 +73,24 @@ JOIN agent_instances i USING (namespace, name);
 SELECT CASE WHEN instance = $4 THEN 'kept' ELSE 'moved' END AS fate
 FROM agent_claims WHERE namespace = $1 AND name = $2 AND uid = $3;
 
--- The hot look. `now` comes with every row, and with one row of NULLs where nobody waits.
--- name: waiting
-SELECT clock.now, c.* FROM (SELECT now()) AS clock
+-- The hot look, in one round trip: who waits, oldest first, each beside the idle instance of the same place
+-- (nothing where there are fewer). `now` comes with every row, and with one row of NULLs where nobody waits.
+-- name: bindable
+SELECT clock.now, c.*, i.namespace AS idle_namespace, i.name AS idle_name, i.uid AS idle_uid,
+    i.version AS idle_version
+FROM (SELECT now()) AS clock
 LEFT JOIN (
-    SELECT * FROM agent_claims
+    SELECT *, row_number() OVER (ORDER BY seq) AS place FROM agent_claims
     WHERE namespace = $1 AND pool = $2 AND phase = 'Pending' AND instance IS NULL
     ORDER BY seq LIMIT $3
 ) AS c ON true
-ORDER BY c.seq;
-
--- name: idle
-SELECT namespace, name, uid, version FROM agent_instances
-WHERE namespace = $1 AND pool = $2 AND claim_uid IS NULL AND phase = 'Idle' AND barred IS NULL
-ORDER BY seq LIMIT $3;
+LEFT JOIN (
+    SELECT namespace, name, uid, version, row_number() OVER (ORDER BY seq) AS place
+    FROM agent_instances
+    WHERE namespace = $1 AND pool = $2 AND claim_uid IS NULL AND phase = 'Idle' AND barred IS NULL
+    ORDER BY seq LIMIT $3
+) AS i ON i.place = c.place
+ORDER BY c.place;
 
 -- ================================================================ what users write
 

@@ -4,7 +4,7 @@ import asyncio
 import os
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Self
@@ -17,7 +17,8 @@ from api.records.postgres import PostgresRecords
 from api.types import AgentPool
 from controller.local.plan import command
 from controller.local.postgres import LocalPostgres
-from tests.bench.fleet import ENVIRONMENT, PROJECT, VARIABLES, Fleet, add_ended_claims
+from tests.bench.bare import fill
+from tests.bench.fleet import ENVIRONMENT, PROJECT, VARIABLES, Fleet, Member, add_ended_claims
 from tests.builders import a_pool
 from tests.end_to_end.system import free_ports
 
@@ -116,6 +117,15 @@ class Rig:
         if part == "api":
             self.doors.append(f"http://127.0.0.1:{port}")
 
+    async def start_bare(self, members: Sequence[Member]) -> None:
+        """The floor's chain over these agents, as the one door of this rig."""
+        await fill(self.dsn, [member.url(self._agents_port) for member in members])
+        [port] = free_ports(1)
+        argv = [sys.executable, "-m", "tests.bench.bare", self.dsn, str(port)]
+        await self._spawn("bare", argv, {})
+        self.doors = [f"http://127.0.0.1:{port}"]
+        await self._until_it_answers(f"{self.doors[0]}/readyz")
+
     async def _spawn(self, name: str, argv: list[str], given: Mapping[str, str]) -> None:
         kept = {k: os.environ[k] for k in ("PATH", "HOME", "LANG", "PYTHONPATH") if k in os.environ}
         log = (Path(self._folder.name) / f"{name}.log").open("wb")
@@ -153,7 +163,11 @@ class Rig:
         if count:
             await self.fleet.add(self.pool, self.size, count)
             self.size += count
-            await self._outside("POST", f"/_grow?to={self.size}")
+            await self.show(self.size)
+
+    async def show(self, count: int) -> None:
+        """Railway has so many services."""
+        await self._outside("POST", f"/_grow?to={count}")
 
     async def look(self) -> None:
         """Have the controller look at everything, and wait until it has."""

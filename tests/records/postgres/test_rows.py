@@ -181,9 +181,9 @@ ANALYZE agent_claims, agent_instances;"""
 @pytest.mark.parametrize(
     ("query", "args", "index"),
     [
-        ("waiting", ("default", "default", 20), "agent_claims_pending"),
+        ("bindable", ("default", "default", 20), "agent_claims_pending"),
+        ("bindable", ("default", "default", 20), "agent_instances_free"),
         ("open_claims", ("default", "default"), "agent_claims_open"),
-        ("idle", ("default", "default", 20), "agent_instances_free"),
         ("list_claims", ("default", 20), "agent_claims_created"),
         ("fate", ("default", "c1", "1", "i1"), "agent_claims_pkey"),
     ],

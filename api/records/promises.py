@@ -1,0 +1,82 @@
+"""The two writes of a hand-over as rows: claims and instances promised to each other, and what came of it."""
+
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
+from functools import partial
+from typing import TypeAlias
+
+import asyncpg
+from asyncpg.pool import PoolConnectionProxy
+
+from api.records import Bind, Outcome, bound_status, marked
+from api.records import columns as to
+from api.records.known import KnownInstances
+from api.records.rows import instance_of, reserved, written
+from api.records.sql import SQL
+from api.types import AgentInstance, Attempt, Key, key_of
+
+Rows = Callable[
+    ..., Awaitable[list[asyncpg.Record]]
+]  # Those of a query by its name, with its arguments.
+Connection: TypeAlias = "PoolConnectionProxy[asyncpg.Record]"
+Held = dict[tuple[str, str], asyncpg.Record]  # Rows of `bind`, by claim uid and instance name.
+
+
+async def bind(
+    rows: Rows, known: KnownInstances, binds: Sequence[Bind], attempt: Attempt
+) -> list[Bind | None]:
+    """One statement; None where a condition did not hold. Both sides as they stand after it."""
+    found = await rows("bind", [to.bind_columns(b, attempt) for b in binds])
+    held = {(row["claim_uid"], row["name"]): row for row in found}
+    known.learn(_reserved(binds, held))  # Others had changed the rest: those are read.
+    there = await known.of(found, partial(rows, "instances_by_key"))
+    instances = {i.metadata.name: i for i in there}
+    return [_held(b, attempt, held, instances) for b in binds]
+
+
+def _reserved(binds: Sequence[Bind], held: Held) -> Iterator[AgentInstance]:
+    """The instances that nobody had written since they were read: what became of those is known."""
+    for bind in binds:
+        row = held.get((bind.claim.metadata.uid, bind.instance.metadata.name))
+        if row is not None and row["version"] == to.version_of(bind.instance.metadata) + 1:
+            yield reserved(bind, row["version"], row["generation"])
+
+
+def _held(
+    bind: Bind, attempt: Attempt, held: Held, instances: Mapping[str, AgentInstance]
+) -> Bind | None:
+    row = held.get((bind.claim.metadata.uid, bind.instance.metadata.name))
+    instance = instances.get(bind.instance.metadata.name)
+    if row is None or instance is None:
+        return None
+    status = bound_status(bind.claim, bind.instance, attempt)
+    return Bind(written(bind.claim, status, row["claim_version"]), instance)
+
+
+async def settle(c: Connection, outcomes: Sequence[Outcome]) -> dict[Key, int]:
+    """The versions of the claims that were written, and with them what they say of instances."""
+    marks = any(outcome.mark for outcome in outcomes)
+    async with c.transaction() if marks else nullcontext():
+        rows = await c.fetch(SQL["settle"], [to.outcome_columns(o) for o in outcomes])
+        versions = {Key(row["namespace"], row["name"]): row["version"] for row in rows}
+        if marks:
+            await _mark(c, [o for o in outcomes if key_of(o.read) in versions])
+    return versions
+
+
+async def _mark(c: Connection, outcomes: Sequence[Outcome]) -> None:
+    marks = {
+        Key(o.read.metadata.namespace, o.read.status.instance.name): o
+        for o in outcomes
+        if o.mark and o.read.status.instance
+    }
+    asked = [
+        {"namespace": key.namespace, "name": key.name, "claim_uid": o.read.metadata.uid}
+        for key, o in marks.items()
+    ]
+    changed = []
+    for row in await c.fetch(SQL["lock_served"], asked):
+        instance = instance_of(row)
+        mark = marks[key_of(instance)].mark
+        changed.append(marked(instance, mark, row["now"]) if mark else instance)
+    await c.fetch(SQL["write_instances"], [to.instance_status_columns(i) for i in changed])

@@ -1,0 +1,117 @@
+"""The REST door end to end: one after the other as they come, all at once, and as many as it can serve."""
+
+from collections.abc import AsyncIterator, Sequence
+
+from tests.bench.fleet import Member
+from tests.bench.load import Clients, Load
+from tests.bench.rig import Rig
+from tests.bench.table import Row
+
+PER_S, FOR_S = 45.0, 60.0
+POISSON_FLEET = int(PER_S * FOR_S * 1.15) + 50
+BURST = 300
+CLAIMS = 1_500  # In one repetition of a saturation.
+WARM_UP = 50  # Claims before anything is measured: connections, plans, caches.
+BARE = 1_000
+
+
+async def _bare(fleet: int, *, poisson_s: float = 0, burst: int = 0, clients: int = 0) -> Load:
+    """The floor: the same load on the bare chain, on a server of its own."""
+    async with Rig(controllers=0, sidecars=0, idle=0) as rig:
+        await rig.start_bare([Member(n) for n in range(fleet)])
+        load = Clients(rig, qr=False)
+        await load.one_by_one(WARM_UP)
+        if poisson_s:
+            return await load.poisson(PER_S, poisson_s)
+        return await load.burst(burst) if burst else await load.saturate(BARE, clients)
+
+
+async def poisson45(repeat: int) -> AsyncIterator[Row]:
+    """45 a second for a minute, open loop, once a run; the floor takes a third of the time."""
+    floor = await _bare(WARM_UP + int(PER_S * FOR_S / 2), poisson_s=FOR_S / 3)
+    async with Rig(idle=WARM_UP + POISSON_FLEET) as rig:
+        clients = Clients(rig, qr=True)
+        await clients.one_by_one(WARM_UP)
+        load = await clients.poisson(PER_S, FOR_S)
+        await _check(rig)
+    for metric, q, aim in (("p50", 0.5, 8.0), ("p99", 0.99, 25.0), ("max", 1.0, None)):
+        low = floor.quantile_ms(q)
+        yield Row("poisson45", metric, [load.quantile_ms(q)], "ms", floor=low, aim=aim)
+    yield Row("poisson45", "failed", [load.failed], "claims", aim=0)
+    yield Row("poisson45", "CPU", [load.cpu_per_claim_ms], "ms/claim", floor=floor.cpu_per_claim_ms)
+
+
+async def burst300(repeat: int) -> AsyncIterator[Row]:
+    """300 at once."""
+    floor = await _bare(WARM_UP + BURST, burst=BURST)
+    async with Rig(idle=WARM_UP + BURST * repeat) as rig:
+        clients = Clients(rig, qr=True)
+        await clients.one_by_one(WARM_UP)
+        loads = [await clients.burst(BURST) for _ in range(repeat)]
+        await _check(rig)
+    for metric, q, aim in (("p50", 0.5, 150.0), ("p90", 0.9, 250.0), ("max", 1.0, None)):
+        values = [load.quantile_ms(q) for load in loads]
+        yield Row("burst300", metric, values, "ms", floor=floor.quantile_ms(q), aim=aim)
+    yield Row("burst300", "failed", [load.failed for load in loads], "claims", aim=0)
+
+
+async def saturation(repeat: int) -> AsyncIterator[Row]:
+    """As many as 64 and 256 clients can have, without QR codes."""
+    for clients in (64, 256):
+        floor = await _bare(WARM_UP + BARE, clients=clients)
+        loads = await _saturated(repeat, clients, qr=False)
+        name = f"{clients} clients"
+        rates = [load.per_s for load in loads]
+        yield Row("saturation", name, rates, "claims/s", floor.per_s, 1500, at_least=True)
+        for row in _costs("saturation", name, loads, floor.cpu_per_claim_ms):
+            yield row
+
+
+async def saturation_qr(repeat: int) -> AsyncIterator[Row]:
+    """The same with QR codes; its floor is what two cores could do at the CPU that each claim took."""
+    loads = await _saturated(repeat, 64, qr=True)
+    floor = 2000 / (sum(load.cpu_per_claim_ms for load in loads) / len(loads))
+    rates = [load.per_s for load in loads]
+    yield Row("saturation_qr", "64 clients", rates, "claims/s", floor, at_least=True, of_floor=0.7)
+
+
+async def seconds(repeat: int) -> AsyncIterator[Row]:
+    """What a second sidecar and a second controller add."""
+    one = await _saturated(repeat, 64, qr=False)
+    base = sorted(load.per_s for load in one)[len(one) // 2]
+    for name, controllers, sidecars in (("2nd sidecar", 1, 2), ("2nd controller", 2, 1)):
+        loads = await _saturated(repeat, 64, controllers=controllers, sidecars=sidecars, qr=False)
+        note = "beside one of each, in the same run"
+        yield Row(name, "64 clients", [x.per_s for x in loads], "claims/s", base, note=note)
+
+
+async def _saturated(
+    repeat: int, clients: int, *, qr: bool, controllers: int = 1, sidecars: int = 1
+) -> list[Load]:
+    loads = []
+    async with Rig(controllers=controllers, sidecars=sidecars, idle=WARM_UP + CLAIMS) as rig:
+        load = Clients(rig, qr=qr)
+        await load.one_by_one(WARM_UP)
+        for n in range(repeat):
+            if n:
+                await rig.grow(CLAIMS)
+                await rig.look()
+            loads.append(await load.saturate(CLAIMS, clients))
+        await _check(rig)
+    return loads
+
+
+def _costs(name: str, metric: str, loads: Sequence[Load], floor_ms: float) -> list[Row]:
+    costs = [load.cpu_per_claim_ms for load in loads]
+    rows = [Row(name, f"{metric}: CPU", costs, "ms/claim", floor_ms)]
+    for part in loads[0].cpu_s:
+        shares = [100 * load.shares()[part] for load in loads]
+        rows.append(Row(name, f"{metric}: {part}", shares, "% of CPU"))
+    return [*rows, Row(name, f"{metric}: failed", [load.failed for load in loads], "claims", aim=0)]
+
+
+async def _check(rig: Rig) -> None:
+    """No agent was told twice, whatever the figures say."""
+    counts = await rig.counts()
+    if counts["twice"]:
+        raise AssertionError(f"{counts['twice']} agents were told twice")
