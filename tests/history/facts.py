@@ -71,6 +71,7 @@ class Facts:
         self.binders: dict[str, str] = {}  # Who bound each claim (uid) last.
         # By wish and address: actor, reply, when.
         self.replies: dict[tuple[str, str], list[tuple[str, str, float]]] = {}
+        self.answered_at: dict[tuple[str, str], float] = {}  # When the newest call there was over.
         self.silent: dict[tuple[str, str], str | None] = {}  # By actor and wish: the attempt then.
         self.reasons: dict[str, str] = {}  # Of each claim by name, last said; also of deleted ones.
         self.leader: tuple[str, float] = ("", 0.0)  # Who holds the lease, and since when.
@@ -94,6 +95,7 @@ class Facts:
                 calls = self.sent.setdefault((wish, url), [])
                 if over:
                     calls.pop(0)
+                    self.answered_at[wish, url] = self.now
                 else:
                     calls.append(self.now)
             case Asked(actor=actor, key=str(key)):

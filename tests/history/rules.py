@@ -113,12 +113,12 @@ def rule_5_a_strangers_conversation_is_not_ours(facts: Facts, event: Known) -> V
         case Changed(actor=actor, after=ClaimSeen(phase="Ready") as claim, name=name):
             strange = facts.opened.get(claim.conversation or "") not in facts.wishes
             instance = facts.instances.get(claim.instance or "")
-            replies = facts.replies.get(
-                (claim.wish, (instance.url if instance else None) or ""), []
-            )
+            call = claim.wish, (instance.url if instance else None) or ""
+            replies = facts.replies.get(call, [])
             by_binder = facts.binders.get(claim.uid) == actor and len(replies) == 1
             only = by_binder and replies[0][:2] == (actor, "already")
-            only = only and facts.now - replies[0][2] < LEADS_FOR_S
+            # Learnt long after it was said, or acted on long after it was learnt: a term has ended there.
+            only = only and facts.now - facts.answered_at.get(call, facts.now) < LEADS_FOR_S
             what = f"{name} took {claim.conversation}, a stranger's"
             fine = not (strange and only)
             return hold(rule_5_a_strangers_conversation_is_not_ours, fine, what, name)
