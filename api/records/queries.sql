@@ -179,7 +179,7 @@ SET phase = 'Bound', instance = given.name, instance_url = given.instance_url,
     attempt_by = given.attempt_by, attempt_at = given.attempt_at, bound_at = given.attempt_at,
     conditions = given.claim_conditions
 FROM given WHERE c.namespace = given.namespace AND c.name = given.claim_name
-RETURNING given.name, given.uid, given.version, given.generation, given.claim_uid,
+RETURNING given.namespace, given.name, given.uid, given.version, given.generation, given.claim_uid,
     c.version AS claim_version;
 
 -- Claims' statuses, each only while uid, phase, instance and attempt are as they were read.

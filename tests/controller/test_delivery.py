@@ -9,7 +9,7 @@ from api.records import Bind, Unavailable
 from api.records.memory import MemoryRecords
 from api.types import AgentClaim, AgentInstance, Attempt, ClaimPhase, key_of
 from controller.agents import Heard, Status
-from controller.delivery import Deliveries, Promise
+from controller.delivery import VIEWS_LAST_S, Deliveries, Promise
 from controller.handover import Rules
 from controller.storetime import StoreTime
 from tests.builders import NOW, a_claim
@@ -73,6 +73,19 @@ async def test_a_promise_is_carried_once_however_often_it_is_seen() -> None:
         deliveries.start(Promise(*pair, LATER), bound_at=now())
     await ended(records, deliveries, pair[0])
     assert len(agents.told) == 1
+
+
+@in_virtual_time
+async def test_a_pass_that_looked_before_the_end_begins_nothing_anew() -> None:
+    records, agents = MemoryRecords(a_store()), ScriptedAgents()
+    deliveries, pair = some_deliveries(records, agents), await bound(records, by="me")
+    await carried(records, deliveries, pair)
+    deliveries.start(Promise(*pair, LATER))  # By an old view.
+    assert len(deliveries) == 0
+    await asyncio.sleep(VIEWS_LAST_S + 1)
+    deliveries.start(Promise(*pair, LATER))  # No view is that old: it is so on record again.
+    assert len(deliveries) == 1
+    await deliveries.stop()
 
 
 @in_virtual_time

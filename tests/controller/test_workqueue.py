@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from controller.workqueue import BACKOFF_MAX_S, NOT_NOW_S, WorkQueue, backoff_s
+from controller.workqueue import BACKOFF_MAX_S, NOT_NOW_S, REST_MAX_S, WorkQueue, backoff_s
 from tests.virtual_time import in_virtual_time
 
 Handle = Callable[[str], Awaitable[float | None]]
@@ -19,9 +19,12 @@ def now() -> float:
 
 @asynccontextmanager
 async def running(
-    handle: Handle, workers: int = 1, may_run: Callable[[], bool] = lambda: True
+    handle: Handle,
+    workers: int = 1,
+    may_run: Callable[[], bool] = lambda: True,
+    rest: float = 0.0,
 ) -> AsyncIterator[WorkQueue[str]]:
-    queue = WorkQueue(handle, clock=now, jitter=Most(), workers=workers, may_run=may_run)
+    queue = WorkQueue(handle, clock=now, jitter=Most(), workers=workers, may_run=may_run, rest=rest)
     task = asyncio.create_task(queue.run())
     yield queue
     task.cancel()
@@ -187,3 +190,28 @@ def test_back_off_doubles_up_to_a_minute_less_a_random_half(failures: int, most:
     rng = random.Random(1)
     waits = [backoff_s(failures, rng) for _ in range(200)]
     assert most / 2 <= min(waits) < max(waits) <= most
+
+
+@in_virtual_time
+async def test_a_key_rests_after_a_dear_pass_and_others_do_not() -> None:
+    log = Log(takes_s=0.1)
+    async with running(log, workers=2, rest=4.0) as queue:
+        queue.add("a")
+        await asyncio.sleep(0.05)
+        queue.add("a")  # While its pass runs: it is owed one, after its rest.
+        await asyncio.sleep(0.1)
+        queue.add("a")
+        queue.add("b")
+        await asyncio.sleep(1)
+    assert [(round(at, 2), key) for at, key in log.began] == [(0.0, "a"), (0.15, "b"), (0.5, "a")]
+
+
+@in_virtual_time
+async def test_no_rest_is_longer_than_two_seconds() -> None:
+    log = Log(takes_s=3.0)
+    async with running(log, rest=9.0) as queue:
+        queue.add("a")
+        await asyncio.sleep(3.5)
+        queue.add("a")
+        await asyncio.sleep(5)
+    assert [at for at, _ in log.began] == [0.0, 3.0 + REST_MAX_S]

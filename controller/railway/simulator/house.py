@@ -150,10 +150,11 @@ class AgentHouse:
         self._record(to, call.key, heard)
         fault = self._fault(to.names(call), heard)
         await self.sleep(self._world.rng.uniform(*self._world.pace.answer_s))
-        if fault == "agentDies":
+        there = to.instance.deleted_at is None
+        if fault == "agentDies" and there:
             self._world.restart(to.instance, to.deployment)
             self._writer.commit(op="died")
-        if to.deployment.process is not process or to.instance.deleted_at is not None:
+        if to.deployment.process is not process or not there:
             raise Cut  # The program that heard it is no more.
         if fault in UNDONE:
             self._record(to, call.key, heard, UNDONE[fault])
