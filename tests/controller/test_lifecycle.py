@@ -24,12 +24,11 @@ from controller.lifecycle import (
     may_forget,
     next_act,
     own_course,
-    rests,
     seen,
     should_retire,
     stepped,
 )
-from controller.railway import Deployment, Service
+from controller.railway import Deployment
 from controller.sight import Sight
 from tests.builders import NOW, an_instance
 from tests.controller.parts import (
@@ -367,38 +366,3 @@ def test_of_an_earlier_template_nothing_is_said_before_a_look_shows_it() -> None
 def test_of_the_template_of_now_the_course_stands() -> None:
     course = replace(BY_PATCH, template_hash="hash")
     assert own_course(course, a_made_instance("Deployed"), None) is course
-
-
-def test_offered_and_ready_rests() -> None:
-    assert rests(idle(), a_service(idle()), an_answer(), None)
-
-
-def test_claimed_kept_and_named_rests() -> None:
-    held = a_made_instance(phase=InstancePhase.CLAIMED, claim_ref=REF)
-    assert rests(held, a_service(held, name="convos-agent-trip-one"), None, Fate.KEPT)
-
-
-@pytest.mark.parametrize(
-    ("instance", "service", "probe", "fate"),
-    [
-        (idle(), None, an_answer(), None),
-        (idle(), a_service(idle()), None, None),
-        (idle(), a_service(idle()), UNHEARD, None),
-        (a_made_instance(), a_service(), an_answer(), None),
-        (a_made_instance(phase=InstancePhase.RETIRING), a_service(), None, None),
-    ],
-    ids=["not seen", "not heard", "missed", "starting", "retiring"],
-)
-def test_what_goes_by_the_clock_does_not_rest(
-    instance: AgentInstance, service: Service | None, probe: Probe | None, fate: Fate | None
-) -> None:
-    assert not rests(instance, service, probe, fate)
-
-
-@pytest.mark.parametrize(
-    ("named", "fate"), [("another", Fate.RELEASED), ("another", Fate.MOVED), (None, Fate.KEPT)]
-)
-def test_a_claimed_one_rests_only_when_it_is_kept_and_named(named: str | None, fate: Fate) -> None:
-    held = a_made_instance(phase=InstancePhase.CLAIMED, claim_ref=REF)
-    shown = a_service(held, **({"name": named} if named else {}))
-    assert not rests(held, shown, None, fate)
