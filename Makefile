@@ -4,7 +4,7 @@
 
 BIN := .venv/bin
 SEEDS ?= 2000
-.PHONY: up down test test-fast storm mutation lint format count lock clean runtime tools
+.PHONY: up down test test-fast storm mutation bench lint format count lock clean runtime tools
 
 up: runtime
 	@exec $(BIN)/agent-pool up $(ARGS)
@@ -18,8 +18,8 @@ test: lint storm
 # Without real processes, which take the minutes.
 test-fast: lint
 	$(BIN)/python -m tests.storm --count 300
-	$(BIN)/pytest -n 2 --ignore tests/end_to_end --ignore tests/local $(ARGS)
-	@echo "left out: tests/end_to_end, tests/local; storm of 300 seeds instead of 2,000. make test runs all."
+	$(BIN)/pytest -n 2 --ignore tests/end_to_end --ignore tests/local --ignore tests/bench $(ARGS)
+	@echo "left out: tests/end_to_end, tests/local, tests/bench; storm of 300 seeds instead of 2,000. make test runs all."
 
 # So many seeds of storm, then calm, on every core; the laws hold, or a story says how they broke.
 storm: tools
@@ -28,6 +28,10 @@ storm: tools
 # Faults planted into a copy of the code, one at a time: the storm must notice each.
 mutation: tools
 	$(BIN)/python -m tests.mutants $(ARGS)
+
+# What it costs and how fast it is here, beside floors of the same run; `ARGS='--only qr writes'` for some.
+bench: tools
+	$(BIN)/python -m tests.bench $(ARGS)
 
 lint: tools
 	$(BIN)/ruff format --check .
