@@ -8,13 +8,14 @@ from collections.abc import Iterable
 from datetime import datetime, timedelta
 from typing import Any
 
-from api.records import Bind, Event, Outcome, bound_status
+from api.records import Bind, Event, Outcome
 from api.types import (
     MANAGED_BY,
     AgentClaim,
     AgentInstance,
     AgentPool,
     Attempt,
+    ClaimStatus,
     Condition,
     Meta,
     PoolRailway,
@@ -156,9 +157,8 @@ def outcome_columns(outcome: Outcome) -> Columns:
     }
 
 
-def bind_columns(bind: Bind, attempt: Attempt) -> Columns:
-    """A promise, as the query `bind` asks for it."""
-    status = bound_status(bind.claim, bind.instance, attempt)
+def bind_columns(bind: Bind, attempt: Attempt, status: ClaimStatus) -> Columns:
+    """A promise, as the query `bind` asks for it; `status`: what its claim's becomes by it."""
     return {
         "namespace": bind.claim.metadata.namespace,
         "claim_name": bind.claim.metadata.name,

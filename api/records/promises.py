@@ -13,11 +13,10 @@ from api.records import columns as to
 from api.records.known import KnownInstances
 from api.records.rows import instance_of, reserved, written
 from api.records.sql import SQL
-from api.types import AgentInstance, Attempt, Key, key_of
+from api.types import AgentInstance, Attempt, ClaimStatus, Key, key_of
 
-Rows = Callable[
-    ..., Awaitable[list[asyncpg.Record]]
-]  # Those of a query by its name, with its arguments.
+# The rows of a query, by its name and with its arguments.
+Rows = Callable[..., Awaitable[list[asyncpg.Record]]]
 Connection: TypeAlias = "PoolConnectionProxy[asyncpg.Record]"
 Held = dict[tuple[str, str], asyncpg.Record]  # Rows of `bind`, by claim uid and instance name.
 
@@ -26,12 +25,14 @@ async def bind(
     rows: Rows, known: KnownInstances, binds: Sequence[Bind], attempt: Attempt
 ) -> list[Bind | None]:
     """One statement; None where a condition did not hold. Both sides as they stand after it."""
-    found = await rows("bind", [to.bind_columns(b, attempt) for b in binds])
+    statuses = [bound_status(b.claim, b.instance, attempt) for b in binds]
+    asked = zip(binds, statuses, strict=True)
+    found = await rows("bind", [to.bind_columns(b, attempt, status) for b, status in asked])
     held = {(row["claim_uid"], row["name"]): row for row in found}
     known.learn(_reserved(binds, held))  # Others had changed the rest: those are read.
     there = await known.of(found, partial(rows, "instances_by_key"))
     instances = {i.metadata.name: i for i in there}
-    return [_held(b, attempt, held, instances) for b in binds]
+    return [_held(b, s, held, instances) for b, s in zip(binds, statuses, strict=True)]
 
 
 def _reserved(binds: Sequence[Bind], held: Held) -> Iterator[AgentInstance]:
@@ -43,13 +44,12 @@ def _reserved(binds: Sequence[Bind], held: Held) -> Iterator[AgentInstance]:
 
 
 def _held(
-    bind: Bind, attempt: Attempt, held: Held, instances: Mapping[str, AgentInstance]
+    bind: Bind, status: ClaimStatus, held: Held, instances: Mapping[str, AgentInstance]
 ) -> Bind | None:
     row = held.get((bind.claim.metadata.uid, bind.instance.metadata.name))
     instance = instances.get(bind.instance.metadata.name)
     if row is None or instance is None:
         return None
-    status = bound_status(bind.claim, bind.instance, attempt)
     return Bind(written(bind.claim, status, row["claim_version"]), instance)
 
 
