@@ -75,21 +75,26 @@ FROM agent_claims WHERE namespace = $1 AND name = $2 AND uid = $3;
 
 -- The hot look, in one round trip: who waits, oldest first, each beside the idle instance of the same place
 -- (nothing where there are fewer). `now` comes with every row, and with one row of NULLs where nobody waits.
+-- The instances come as arrays: a join of the two by place would look for all of them once for each claim.
 -- name: bindable
-SELECT clock.now, c.*, i.namespace AS idle_namespace, i.name AS idle_name, i.uid AS idle_uid,
-    i.version AS idle_version
+SELECT clock.now, c.*, $1 AS idle_namespace, idle.names[c.place] AS idle_name,
+    idle.uids[c.place] AS idle_uid, idle.versions[c.place] AS idle_version
 FROM (SELECT now()) AS clock
+CROSS JOIN (
+    SELECT array_agg(name ORDER BY seq) AS names, array_agg(uid ORDER BY seq) AS uids,
+        array_agg(version ORDER BY seq) AS versions
+    FROM (
+        SELECT name, uid, version, seq FROM agent_instances
+        WHERE namespace = $1 AND pool = $2 AND claim_uid IS NULL AND phase = 'Idle'
+            AND barred IS NULL
+        ORDER BY seq LIMIT $3
+    ) AS free
+) AS idle
 LEFT JOIN (
     SELECT *, row_number() OVER (ORDER BY seq) AS place FROM agent_claims
     WHERE namespace = $1 AND pool = $2 AND phase = 'Pending' AND instance IS NULL
     ORDER BY seq LIMIT $3
 ) AS c ON true
-LEFT JOIN (
-    SELECT namespace, name, uid, version, row_number() OVER (ORDER BY seq) AS place
-    FROM agent_instances
-    WHERE namespace = $1 AND pool = $2 AND claim_uid IS NULL AND phase = 'Idle' AND barred IS NULL
-    ORDER BY seq LIMIT $3
-) AS i ON i.place = c.place
 ORDER BY c.place;
 
 -- ================================================================ what users write

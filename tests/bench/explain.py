@@ -1,0 +1,78 @@
+"""`python -m tests.bench.explain`: the plans of the hot statements in a large store, each rolled back.
+
+At 10,000 idle instances and 100,000 ended claims, with 20 claims that wait, under the settings of our own
+connections (plans for these very values, no JIT).
+"""
+
+import asyncio
+import json
+from datetime import UTC, datetime
+
+import asyncpg
+
+from api.records import Bind, Outcome, bound_status
+from api.records import columns as to
+from api.records.sql import SQL
+from api.types import Attempt, Key, key_of
+from tests.bench.rig import Rig
+from tests.builders import a_claim
+
+IDLE, ENDED, WAITING = 10_000, 100_000, 20
+POOL = Key("default", "default")
+SETTINGS = "SET plan_cache_mode = force_custom_plan; SET jit = off"
+
+
+async def main() -> None:
+    async with Rig(controllers=0, sidecars=0, idle=IDLE, ended=ENDED) as rig:
+        await rig.records.create_claims([a_claim(name=f"w{n}") for n in range(WAITING)])
+        db = await asyncpg.connect(rig.dsn)
+        await db.execute(SETTINGS)
+        await db.set_type_codec(
+            "jsonb", encoder=to.to_json, decoder=json.loads, schema="pg_catalog"
+        )
+        for name, args in (await statements(rig)).items():
+            print(f"-- {name}")
+            await explain(db, name, args)
+            await explain(db, name, args, shown=True)  # The first compiled the rules.
+        await db.close()
+
+
+async def statements(rig: Rig) -> dict[str, list[object]]:
+    """The hot statements with the arguments of 20 claims."""
+    there = await rig.records.bindable(POOL, WAITING)
+    attempt = Attempt(by="bench", at=datetime.now(UTC))
+    pairs = [Bind(c, i) for c, i in zip(there.claims, there.idle, strict=True)]
+    statuses = [bound_status(b.claim, b.instance, attempt) for b in pairs]
+    binds = [to.bind_columns(b, attempt, s) for b, s in zip(pairs, statuses, strict=True)]
+    ends = [
+        to.outcome_columns(Outcome(b.claim, b.claim.status.model_copy(update={"joined": True})))
+        for b in pairs
+    ]
+    keys = [{"namespace": k.namespace, "name": k.name} for k in map(key_of, there.claims)]
+    pool: list[object] = [POOL.namespace, POOL.name]
+    return {
+        "create_claims": [[to.claim_columns(a_claim(name=f"n{n}")) for n in range(WAITING)]],
+        "bindable": [*pool, WAITING],
+        "bind": [binds],
+        "settle": [ends],
+        "claims": [keys],
+        "open_claims": pool,
+        "versions_of_pool": pool,
+    }
+
+
+async def explain(
+    db: "asyncpg.Connection[asyncpg.Record]", name: str, args: list[object], *, shown: bool = False
+) -> None:
+    transaction = db.transaction()
+    await transaction.start()
+    try:
+        plan = await db.fetch(f"EXPLAIN (ANALYZE, BUFFERS) {SQL[name]}", *args)
+    finally:
+        await transaction.rollback()
+    if shown:
+        print("\n".join(row[0] for row in plan))
+
+
+if __name__ == "__main__":
+    asyncio.run(main())
