@@ -3,6 +3,7 @@
 Nothing here asks the product or the simulator: a recorded history and a storm under way are read alike.
 """
 
+from bisect import bisect_left
 from collections.abc import Iterator
 from typing import Any
 
@@ -22,7 +23,7 @@ from tests.history.events import (
     Told,
     Wrote,
 )
-from tests.history.known import Agreed, Changed, End, Known, ServiceSeen, Timeline, Wait
+from tests.history.known import Agreed, Bound, Changed, End, Known, ServiceSeen, Timeline, Wait
 
 ENDED = ("Ready", "Failed")
 OVER = ("Retiring", "Gone")
@@ -52,6 +53,8 @@ class Facts:
         self.wishes: dict[str, list[str]] = {}  # Claim uids by what they wish.
         self.made_at: dict[str, float] = {}  # By claim uid; it outlives a backup put back.
         self.queue: dict[str, Wait] = {}  # By claim uid, until it ended.
+        self.waited: dict[str, Wait] = {}  # The same of those that ended.
+        self.bound: list[Bound] = []  # In order.
         self.pending: set[str] = set()  # Of these, those that nobody has promised anything now.
         self.agreed: dict[str, list[str]] = {}  # Claim uids by instance name, in order.
         self.moved: set[tuple[str, str]] = set()  # Claims that left an instance: uid, its name.
@@ -84,7 +87,10 @@ class Facts:
         self.now = line.at
         event = line.event
         if isinstance(event, Wrote):
-            yield from self._wrote(event)
+            for known in self._wrote(event):
+                yield known
+                if isinstance(known, Agreed):
+                    self._bound(known)
             return
         match event:
             case Did():
@@ -196,8 +202,8 @@ class Facts:
             self.queue[after.uid] = Wait(after.pool, made_at, self.now, made_at + timeout_s)
         elif waits and before is not None and before.phase != "Pending":
             self.queue[after.uid].since = self.now
-        elif after.phase in ENDED:
-            self.queue.pop(after.uid, None)
+        elif after.phase in ENDED and (wait := self.queue.pop(after.uid, None)):
+            self.waited[after.uid] = wait
         (self.pending.add if waits else self.pending.discard)(after.uid)
 
     def _learn_instance(self, changed: Changed, instance: InstanceSeen) -> None:
@@ -253,6 +259,16 @@ class Facts:
         self.binders[claim.uid] = event.actor
         self.counts["binds"] += 1
         return Agreed(event.actor, name, claim, instance_name, instance)
+
+    def _bound(self, pair: Agreed) -> None:
+        """Learnt once it was judged: the next ones are judged by it."""
+        if (wait := self.queue.get(pair.claim.uid)) is not None:
+            self.bound.append(
+                Bound(self.now, pair.name, wait.pool, wait.made_at, pair.claim.attempt)
+            )
+
+    def bound_since(self, at: float) -> list[Bound]:
+        return self.bound[bisect_left(self.bound, at, key=lambda bind: bind.at) :]
 
     # ---------------------------------------------------------------- Railway and agents
 

@@ -55,6 +55,17 @@ class End:
     released_at: float | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Bound:
+    """A claim that was promised an agent, by which attempt; `pool` and `made_at` are the claim's."""
+
+    at: float
+    name: str
+    pool: str
+    made_at: float
+    attempt: str | None
+
+
 @dataclass(slots=True)
 class Wait:
     """A claim in its pool's queue. `since`: when it came to wait (again)."""

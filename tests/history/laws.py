@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 
 from tests.history.events import Answered, ClaimSeen, Did, Heard, InstanceSeen, Said
 from tests.history.facts import ENDED, OVER, Facts
-from tests.history.known import Agreed, Changed, Known, ServiceSeen, Timeline, Wait
+from tests.history.known import Agreed, Changed, Known, ServiceSeen, Timeline
 
 # A decision stands on what was read: the pool's policy may have been edited between look and write.
 READ_BEFORE_S = 60.0
@@ -318,24 +318,30 @@ def serves(facts: Facts, service: str, conversation: str | None, *names: str) ->
 def law_13_oldest_first(facts: Facts, event: Known) -> Verdict:
     """Claims of a pool are served oldest first: nobody who waits is passed over for long."""
     match event:
-        case Agreed(name=name, claim=claim) if (mine := facts.queue.get(claim.uid)) is not None:
-            older = [uid for uid, other in facts.queue.items() if _is_before(other, mine)]
-            if not older:
-                return None
-            passed = [uid for uid in older if _waits_long(facts, uid)]
-            what = f"{name} was bound before {passed}, which are older"
-            return hold(law_13_oldest_first, not passed, what, name)
+        case Agreed(name=name, claim=claim):
+            return _was_not_passed_over(facts, name, claim)
+        case Changed(
+            before=ClaimSeen(phase="Pending"), after=ClaimSeen(reason="TimedOut") as claim
+        ):
+            return _was_not_passed_over(facts, event.name, claim)
     return None
 
 
-def _is_before(other: Wait, mine: Wait) -> bool:
-    return other.pool == mine.pool and other.made_at < mine.made_at - CLOCKS_DIFFER_S
-
-
-def _waits_long(facts: Facts, uid: str) -> bool:
-    wait = facts.queue[uid]
-    in_time = facts.now < wait.until - CLOCKS_DIFFER_S
-    return in_time and wait.since < facts.now - PASSED_OVER_S and uid in facts.pending
+def _was_not_passed_over(facts: Facts, name: str, claim: ClaimSeen) -> Verdict:
+    """Looked at when its waiting ends: of what one act binds none comes before the other."""
+    mine = facts.queue.get(claim.uid) or facts.waited.get(claim.uid)
+    if mine is None or (younger := facts.bound_since(mine.since + PASSED_OVER_S)) == []:
+        return None
+    passed = [
+        bind.name
+        for bind in younger
+        if bind.pool == mine.pool
+        and bind.made_at > mine.made_at + CLOCKS_DIFFER_S
+        and bind.at < mine.until - CLOCKS_DIFFER_S
+        and bind.attempt != claim.attempt
+    ]
+    what = f"{passed} were bound before {name}, which is older"
+    return hold(law_13_oldest_first, not passed, what, name, *passed[:1])
 
 
 SAFETY: tuple[Law, ...] = (

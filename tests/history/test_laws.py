@@ -139,8 +139,22 @@ def test_a_law_is_broken(law: str, history: Sequence[Event]) -> None:
 
 
 def test_whoever_waits_for_a_minute_is_not_passed_over() -> None:
-    waits = [pool(), claim("c0", uid="u0", wish=OTHER), happened("-"), *[happened("-")] * 7]
-    assert broken_by(*waits, *a_bind()[1:]) == "law_13_oldest_first"
+    old = {"name": "c0", "uid": "u0", "wish": OTHER}
+    waits = [
+        pool(),
+        claim(**old),
+        happened("-"),
+        *[happened("-")] * 7,
+        *a_bind()[1:],
+        *an_idle("i2"),
+    ]
+    bound = {"phase": "Bound", "instance": "i2"}
+    its = instance("i2", phase="Claimed", claim="c0", claim_uid="u0", claim_policy="Retain")
+    late = claim(**old, **bound, attempt="controller-a later")
+    assert broken_by(*waits, late, its) == "law_13_oldest_first"
+    assert kept_by(*waits, claim(**old, **bound, attempt=BOUND["attempt"]), its)
+    out = claim(**old, phase="Failed", reason="TimedOut")
+    assert broken_by(*waits, out) == "law_13_oldest_first"
 
 
 def test_one_whose_time_is_over_may_be_passed_over() -> None:
