@@ -31,6 +31,8 @@ OVER = ("Retiring", "Gone")
 FORGETS = ("restart", "deployment", "push", "crashed", "stop", "sleeping")
 BACKUP = "backup"  # Who writes when an old backup is put back: what was since is forgotten.
 
+FRESH_FOR_S = 5.2  # So soon after its attempt was written a call begins; with a slow clock.
+
 
 class Facts:
     """`handover_s`: for how long an attempt is respected; calls that outlive it are a known limit."""
@@ -335,9 +337,10 @@ class Facts:
     def _overlaps(
         self, seen: ServiceSeen, working: list[tuple[str, float]], mine_since: float
     ) -> None:
-        """A call that lasts for longer than an attempt is respected: the known limit."""
+        """An agent that is at work when the attempt of its call is over: the known limit. A call begins some
+        seconds after its attempt, and has so much less time."""
         for service, since in list(working):
-            if self.now - min(since, mine_since) >= self.handover_s:
+            if self.now - min(since, mine_since) >= self.handover_s - FRESH_FOR_S:
                 working.remove((service, since))
                 self.services[service].blurred = seen.blurred = True
 

@@ -1,13 +1,12 @@
 """Rules of a claim's path and of Railway (DESIGN.md sections 3, 5 and 6), held like the laws."""
 
 from tests.history.events import Answered, ClaimSeen, Did, InstanceSeen, Requested, Told
-from tests.history.facts import Facts
+from tests.history.facts import FRESH_FOR_S, Facts
 from tests.history.known import Changed, Known, ServiceSeen
 from tests.history.laws import Law, Verdict, hold, ours
 
 # Longer than a process is stopped between a look and what it does by it, or its write is under way.
 BY_AN_OLD_LOOK_S = 60.0
-FRESH_FOR_S = 5.2  # With a clock that is a little slow.
 LEADS_FOR_S = 4.0  # After a renewal of its lease.
 UNHEARD_OF = (
     "Silent",
