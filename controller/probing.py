@@ -8,7 +8,7 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 
 from api.conditions import condition
-from api.types import AgentInstance, InstancePhase, Key, key_of, pool_key
+from api.types import AgentInstance, InstancePhase, Key, pool_key
 from controller.agents import Agents
 from controller.lifecycle import Probe
 from controller.storetime import StoreTime
@@ -17,6 +17,7 @@ from controller.workqueue import Jitter, WorkQueue
 # Seconds between questions to an agent that is starting, by how long ago it was deployed.
 STARTING_EVERY_S = ((60.0, 1.0), (300.0, 3.0))
 STARTING_LATER_S = 10.0
+SCATTER = 0.7  # Of that, by chance: those that began together must not come together for ever.
 FAILED_EVERY_S = 60.0  # Failed, later ready, never provisioned: Idle again.
 
 
@@ -39,54 +40,56 @@ class Prober:
         self._agents = agents
         self._keys = keys
         self._time = time
+        self._jitter = jitter
         self._idle_every_s = idle_every_s
         self._changed = changed
-        self._watched: dict[Key, AgentInstance] = {}
+        self._watched: dict[str, AgentInstance] = {}  # By uid, as all here.
         self._heard: dict[str, Probe] = {}
-        self.queue: WorkQueue[Key] = WorkQueue(
+        self.queue: WorkQueue[str] = WorkQueue(
             self._probe, clock=clock, jitter=jitter, workers=at_once, may_run=may_act
         )
 
     def watch(self, instance: AgentInstance) -> None:
         """Ask this one from now on, or no longer: claimed ones are left alone."""
-        key = key_of(instance)
+        uid = instance.metadata.uid
         if not _asks(instance):
-            self._watched.pop(key, None)
-            self._heard.pop(instance.metadata.uid, None)
+            self._watched.pop(uid, None)
+            self._heard.pop(uid, None)
             return
-        self._watched[key] = instance
-        if not self.queue.known(key):
-            self.queue.add(key)
+        self._watched[uid] = instance
+        if not self.queue.known(uid):
+            self.queue.add(uid)
 
-    def forget(self, keys: set[Key], pool: Key) -> None:
+    def forget(self, uids: set[str], pool: Key) -> None:
         """Of this pool, watch only these any longer."""
-        for key in self._watched.keys() - keys:
-            if pool_key(self._watched[key]) == pool:
-                instance = self._watched.pop(key)
-                self._heard.pop(instance.metadata.uid, None)
+        for uid in self._watched.keys() - uids:
+            if pool_key(self._watched[uid]) == pool:
+                del self._watched[uid]
+                self._heard.pop(uid, None)
 
     def ask_all(self) -> None:
         """Ask everyone now."""
-        for key in self._watched:
-            self.queue.add(key)
+        for uid in self._watched:
+            self.queue.add(uid)
 
     def heard(self, instance: AgentInstance) -> Probe | None:
         return self._heard.get(instance.metadata.uid)
 
-    async def _probe(self, key: Key) -> float | None:
-        if (instance := self._watched.get(key)) is None:
+    async def _probe(self, uid: str) -> float | None:
+        if (instance := self._watched.get(uid)) is None:
             return None
         said = await self._agents.status(instance.status.url or "", self._keys(instance))
-        before = self._heard.get(instance.metadata.uid)
+        before = self._heard.get(uid)
         misses = 0 if said.reached else (before.misses if before else 0) + 1
         probe = Probe(said, misses)
         if probe == before:
             probe = before  # The same object: who rests is known by it.
-        if self._watched.get(key) is not None:
-            self._heard[instance.metadata.uid] = probe
+        if uid in self._watched:
+            self._heard[uid] = probe
         if before is None or _tells_more(before, probe, instance):
             self._changed(pool_key(instance))
-        return _again_in_s(instance, self._time.now(), self._idle_every_s)
+        again_s = _again_in_s(instance, self._time.now(), self._idle_every_s)
+        return self._jitter.uniform(SCATTER * again_s, again_s)
 
 
 def _asks(instance: AgentInstance) -> bool:

@@ -129,6 +129,9 @@ def plan(
     return Plan(make, (*stillborn, *_unneeded(spec, instances, warm, len(warm) - wanted, now)))
 
 
+_WARM = {InstancePhase.IDLE: "idle", InstancePhase.PROVISIONING: "provisioning"}
+
+
 def is_free(i: AgentInstance) -> bool:
     """No claim ever got it, and it is not known to serve a stranger."""
     return i.spec.claim_ref is None and i.status.barred is None
@@ -136,7 +139,7 @@ def is_free(i: AgentInstance) -> bool:
 
 def is_warm(i: AgentInstance) -> bool:
     """Idle, or may still become so: what counts towards `minIdle`."""
-    return is_free(i) and i.status.phase in (InstancePhase.IDLE, InstancePhase.PROVISIONING)
+    return i.status.phase in _WARM and is_free(i)
 
 
 def total(instances: Sequence[AgentInstance]) -> int:
@@ -146,7 +149,7 @@ def total(instances: Sequence[AgentInstance]) -> int:
 
 def failures(instances: Sequence[AgentInstance], template_hash: str) -> int:
     """How many free instances of this very template have failed."""
-    failed = (i for i in instances if is_free(i) and i.status.phase is InstancePhase.FAILED)
+    failed = (i for i in instances if i.status.phase is InstancePhase.FAILED and is_free(i))
     return sum(i.spec.template_hash == template_hash for i in failed)
 
 
@@ -219,25 +222,18 @@ def pool_status(
     now: datetime,
 ) -> PoolStatus:
     """What was seen in this pass. Equal to the old one when nothing changed, so that it is not written."""
-    phases = [i.status.phase for i in instances if is_free(i)]
-    idle = phases.count(InstancePhase.IDLE)
-    in_all = total(instances) + orphans
+    tally = _tally(instances, template_hash)
+    in_all = tally["total"] + orphans
     status = pool.status.model_copy(
         update={
+            **tally,
             "observed_generation": pool.metadata.generation,
-            "provisioning": phases.count(InstancePhase.PROVISIONING),
-            "idle": idle,
-            "claimed": sum(_is_claimed(i) for i in instances),
-            "failed": sum(_is_spent(i) for i in instances),
             "total": in_all,
             "waiting": waiting,
-            "outdated": sum(
-                is_warm(i) and i.spec.template_hash != template_hash for i in instances
-            ),
             "selector": f"pool.convos.org/pool={pool.metadata.name}",
         }
     )
-    facts = _facts(pool, idle, in_all, orphans, stall, weather)
+    facts = _facts(pool, tally["idle"], in_all, orphans, stall, weather)
     return status.model_copy(update={"conditions": _conditions(pool, facts, now)})
 
 
@@ -259,15 +255,23 @@ def _conditions(pool: AgentPool, facts: Facts, now: datetime) -> tuple[Condition
     return conditions
 
 
-def _is_spent(i: AgentInstance) -> bool:
-    """Unclaimed, and of no use to anybody: it failed, or serves a stranger."""
-    over = i.status.phase in (InstancePhase.RETIRING, InstancePhase.GONE)
-    bad = i.status.phase is InstancePhase.FAILED or i.status.barred is not None
-    return i.spec.claim_ref is None and bad and not over
-
-
-def _is_claimed(i: AgentInstance) -> bool:
-    return i.spec.claim_ref is not None and i.status.phase is not InstancePhase.GONE
+def _tally(instances: Sequence[AgentInstance], template_hash: str) -> dict[str, int]:
+    """The status's counts, in one walk: `failed` are those that nobody claimed and that are of no use to
+    anybody, since they failed or serve a stranger; `outdated` are warm ones of an earlier template."""
+    count = dict.fromkeys(("provisioning", "idle", "claimed", "failed", "total", "outdated"), 0)
+    for i in instances:
+        phase = i.status.phase
+        if phase is InstancePhase.GONE:
+            continue
+        count["total"] += 1
+        if i.spec.claim_ref is not None:
+            count["claimed"] += 1
+        elif phase is InstancePhase.FAILED or i.status.barred is not None:
+            count["failed"] += phase is not InstancePhase.RETIRING
+        elif (kind := _WARM.get(phase)) is not None:
+            count[kind] += 1
+            count["outdated"] += i.spec.template_hash != template_hash
+    return count
 
 
 def _facts(

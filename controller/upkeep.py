@@ -34,9 +34,8 @@ from controller.railway import Service
 
 log = logging.getLogger(__name__)
 
-BREATH = (
-    100  # Instances that are judged before others may run: claims wait no longer than these take.
-)
+# Instances that are judged, or known again, before others may run: claims wait no longer than these take.
+BREATH, STRIDE = 100, 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,17 +87,21 @@ class Upkeep:
     async def see_to(self, key: Key, view: View, course: Course | None) -> list[AgentInstance]:
         """What was seen goes on record; released services retire; Gone ones nobody names go."""
         rest = self._rest_of(key, view.pool, course)
+        before, rest.known = rest.known, {}
         kept: list[AgentInstance] = []
         changes: list[tuple[AgentInstance, InstanceStatus]] = []
-        for instance in view.instances:
-            known = self._known(instance, view)
-            if _same(rest.known.get(instance.metadata.uid), known):
+        for n, instance in enumerate(view.instances, 1):
+            uid, known = instance.metadata.uid, self._known(instance, view)
+            if _same(before.get(uid), known):
+                rest.known[uid] = known
                 kept.append(instance)
+                if n % STRIDE == 0:
+                    await asyncio.sleep(0)
                 continue
             if await self._forgotten(instance, view):
                 continue
             kept.append(instance)
-            if len(kept) % BREATH == 0:
+            if n % BREATH == 0:
                 await asyncio.sleep(0)
             status = await self._judged(known, view, course)
             if status != instance.status:
@@ -109,23 +112,26 @@ class Upkeep:
         self, key: Key, view: View, instances: Sequence[AgentInstance], course: Course | None
     ) -> None:
         """Ring for each instance that has something to be done; note whether anything moves."""
-        rest, before = self._rest_of(key, view.pool, course), self._rests[key].known
-        rest.known = {}
+        resting = self._rest_of(key, view.pool, course).known
+        uids: set[str] = set()
         moving = False
         for instance in instances:
-            uid, known = instance.metadata.uid, self._known(instance, view)
-            if _same(before.get(uid), known):
-                rest.known[uid] = known
+            uid = instance.metadata.uid
+            uids.add(uid)
+            if uid in resting and resting[uid][0] is instance:
                 continue
             self._prober.watch(instance)
             if instance.spec.railway != self._railway:
                 continue
+            known = self._known(instance, view)
             acts = self._ring_for(known, view, course)
             moving = moving or lifecycle.is_moving(instance, course)
             if not acts and lifecycle.rests(*known):
-                rest.known[uid] = known
-        self._prober.forget({key_of(i) for i in instances}, key)
+                resting[uid] = known
+        self._prober.forget(uids, key)
         self._looking.note(key, moving)
+        if not instances:
+            self._rests.pop(key, None)
 
     async def write(
         self,
