@@ -1,5 +1,6 @@
 """The REST door end to end: one after the other as they come, all at once, and as many as it can serve."""
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
 
 from tests.bench.fleet import Member
@@ -8,7 +9,8 @@ from tests.bench.rig import Rig
 from tests.bench.table import Row
 
 PER_S, FOR_S = 45.0, 60.0
-POISSON_FLEET = int(PER_S * FOR_S * 1.15) + 50
+WARM = 600  # Idle at the start of the minute; every five seconds as many come as have gone.
+REFILL_S = 5.0
 BURST = 300
 CLAIMS = 1_500  # In one repetition of a saturation.
 WARM_UP = 50  # Claims before anything is measured: connections, plans, caches.
@@ -29,16 +31,26 @@ async def _bare(fleet: int, *, poisson_s: float = 0, burst: int = 0, clients: in
 async def poisson45(repeat: int) -> AsyncIterator[Row]:
     """45 a second for a minute, open loop, once a run; the floor takes a third of the time."""
     floor = await _bare(WARM_UP + int(PER_S * FOR_S / 2), poisson_s=FOR_S / 3)
-    async with Rig(idle=WARM_UP + POISSON_FLEET) as rig:
+    async with Rig(idle=WARM_UP + WARM) as rig:
         clients = Clients(rig, qr=True)
         await clients.one_by_one(WARM_UP)
+        refilling = asyncio.create_task(_refill(rig))
         load = await clients.poisson(PER_S, FOR_S)
+        refilling.cancel()
+        await asyncio.gather(refilling, return_exceptions=True)
         await _check(rig)
     for metric, q, aim in (("p50", 0.5, 8.0), ("p99", 0.99, 25.0), ("max", 1.0, None)):
         low = floor.quantile_ms(q)
         yield Row("poisson45", metric, [load.quantile_ms(q)], "ms", floor=low, aim=aim)
     yield Row("poisson45", "failed", [load.failed], "claims", aim=0)
-    yield Row("poisson45", "CPU", [load.cpu_per_claim_ms], "ms/claim", floor=floor.cpu_per_claim_ms)
+    for row in _costs("poisson45", "45/s", [load], floor.cpu_per_claim_ms)[:-1]:
+        yield row
+
+
+async def _refill(rig: Rig) -> None:
+    while True:
+        await asyncio.sleep(REFILL_S)
+        await rig.grow(int(PER_S * REFILL_S))
 
 
 async def burst300(repeat: int) -> AsyncIterator[Row]:
