@@ -14,7 +14,7 @@ import asyncpg
 import uvloop
 
 from api.records.postgres import PostgresRecords
-from api.types import AgentClaim, OnEmpty, RailwayRef
+from api.types import RailwayRef
 from controller.agents import Heard, Letter, Reply, Status
 from controller.leading import Controller
 from controller.railway.client import RailwayClient
@@ -22,10 +22,13 @@ from controller.term import Charge, Ports
 from tests.bench.fleet import ENVIRONMENT, PROJECT, Fleet, invite_of
 from tests.bench.load import INSTRUCTIONS
 from tests.bench.rig import TOKEN, Rig
-from tests.builders import a_claim
 
 CONNECTIONS = (1, 4, 16)
-BULK = 500  # Claims in one insert.
+CLAIMS = """
+INSERT INTO agent_claims (name, pool, agent_id, instructions, on_empty)
+SELECT 'control-' || $3 || '-' || g, 'default', 'agent-' || g, $2, 'Fail'
+FROM generate_series(1, $1::int) g
+"""
 FLOOR_TABLE = """
 DROP TABLE IF EXISTS floor;
 CREATE TABLE floor (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, seq bigint NOT NULL, claim text);
@@ -74,11 +77,11 @@ async def _pending_to_ready(dsn: str, endpoint: str, count: int) -> float:
     try:
         while controller.term is None or controller.term.environment.sight.latest is None:
             await asyncio.sleep(0.05)
-        await asyncio.sleep(2.0)  # The first full pass reads everything.
+        while not controller.term.reconciler.reported:
+            await asyncio.sleep(0.05)
+        await asyncio.sleep(2.0)  # The first probes, and what they ring for.
         began = time.perf_counter()
-        for first in range(0, count, BULK):
-            many = range(first, min(first + BULK, count))
-            await records.create_claims([_claim(n, began) for n in many])
+        await _insert(dsn, count)
         while await _open(dsn):
             await asyncio.sleep(0.05)
         return count / (time.perf_counter() - began)
@@ -89,9 +92,12 @@ async def _pending_to_ready(dsn: str, endpoint: str, count: int) -> float:
         await records.close()
 
 
-def _claim(number: int, run: float) -> AgentClaim:
-    name = f"control-{int(run * 1000)}-{number}"
-    return a_claim(name=name, instructions=INSTRUCTIONS, on_empty=OnEmpty.FAIL)
+async def _insert(dsn: str, count: int) -> None:
+    db = await asyncpg.connect(dsn)
+    try:
+        await db.execute(CLAIMS, count, INSTRUCTIONS, str(time.monotonic_ns()))
+    finally:
+        await db.close()
 
 
 async def _open(dsn: str) -> int:
