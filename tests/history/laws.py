@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 
 from tests.history.events import Answered, ClaimSeen, Did, Heard, InstanceSeen, Said
 from tests.history.facts import ENDED, OVER, Facts
-from tests.history.known import Agreed, Changed, Known, ServiceSeen, Timeline
+from tests.history.known import Agreed, Changed, Known, ServiceSeen, Timeline, Wait
 
 # A decision stands on what was read: the pool's policy may have been edited between look and write.
 READ_BEFORE_S = 60.0
@@ -319,17 +319,16 @@ def law_13_oldest_first(facts: Facts, event: Known) -> Verdict:
     """Claims of a pool are served oldest first: nobody who waits is passed over for long."""
     match event:
         case Agreed(name=name, claim=claim):
-            return _was_not_passed_over(facts, name, claim)
+            return _was_not_passed_over(facts, name, claim, facts.queue.get(claim.uid))
         case Changed(
             before=ClaimSeen(phase="Pending"), after=ClaimSeen(reason="TimedOut") as claim
         ):
-            return _was_not_passed_over(facts, event.name, claim)
+            return _was_not_passed_over(facts, event.name, claim, facts.waited.get(claim.uid))
     return None
 
 
-def _was_not_passed_over(facts: Facts, name: str, claim: ClaimSeen) -> Verdict:
+def _was_not_passed_over(facts: Facts, name: str, claim: ClaimSeen, mine: Wait | None) -> Verdict:
     """Looked at when its waiting ends: of what one act binds none comes before the other."""
-    mine = facts.queue.get(claim.uid) or facts.waited.get(claim.uid)
     if mine is None or (younger := facts.bound_since(mine.since + PASSED_OVER_S)) == []:
         return None
     passed = [
