@@ -258,7 +258,8 @@ class Facts:
         if claim.uid in before:
             return None
         before.append(claim.uid)
-        self.binders[claim.uid] = event.actor
+        # Who completes the half bind of another is not its binder: that one may have told.
+        self.binders[claim.uid] = (claim.attempt or "").partition(" ")[0]
         self.counts["binds"] += 1
         return Agreed(event.actor, name, claim, instance_name, instance)
 
