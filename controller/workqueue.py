@@ -17,6 +17,7 @@ log = logging.getLogger(__name__)
 BACKOFF_FIRST_S = 0.5
 BACKOFF_MAX_S = 60.0
 REST_MAX_S = 2.0
+LEAST_S = 0.000_001  # What is due so soon is due: less might not move a clock, and we would wait for ever.
 NOT_NOW_S = 1.0  # A pass that may not run is put off, never dropped: its ring is owed.
 
 Item = TypeVar("Item", bound=Hashable)
@@ -100,7 +101,7 @@ class WorkQueue(Generic[Item]):
         now = self._clock()
         while self._heap and len(self._running) < self._workers:
             at, _, key = self._heap[0]
-            if at > now and self._due.get(key) == at:
+            if at > now + LEAST_S and self._due.get(key) == at:
                 return at - now
             heappop(self._heap)
             if self._due.get(key) == at and key not in self._running:
