@@ -39,6 +39,7 @@ from controller.sizing import Stall
 from controller.storetime import StoreTime
 from controller.template import Recipe
 from controller.upkeep import Upkeep, Wishes
+from controller.watch import RESIZE_SOON_S
 from controller.workqueue import Jitter
 
 log = logging.getLogger(__name__)
@@ -49,9 +50,6 @@ CUT_OFF_AFTER = 3
 CUT_OFF = timedelta(seconds=5)
 BIND_AGAIN_S = 0.02  # Somebody else held a row of ours for a moment.
 BIND_AT_MOST = 200  # Claims and instances in one bind: 0.65 ms for 20, 6 ms for 200 (measured).
-RESIZE_SOON_S = (
-    0.5  # After a bind: let the burst through first, then fill up; a start takes minutes anyway.
-)
 
 
 class Chance(Chooser, Jitter, Protocol):

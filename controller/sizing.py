@@ -30,6 +30,8 @@ from api.types import (
 # always fails buys `minIdle` services in this time, not one a second.
 FAILED_LINGERS = timedelta(minutes=10)
 DEFAULT_CLAIM_TIMEOUT = timedelta(minutes=10)  # Where the pool is not there to say.
+# What may be offered or become so, and the status's word for it.
+_WARM = {InstancePhase.IDLE: "idle", InstancePhase.PROVISIONING: "provisioning"}
 
 
 # ---------------------------------------------------------------- claims
@@ -127,9 +129,6 @@ def plan(
     make = 0 if stall else max(0, min(wanted - len(warm), room))
     stillborn = [(i, "Stillborn") for i in instances if _is_stillborn(i, template_hash)]
     return Plan(make, (*stillborn, *_unneeded(spec, instances, warm, len(warm) - wanted, now)))
-
-
-_WARM = {InstancePhase.IDLE: "idle", InstancePhase.PROVISIONING: "provisioning"}
 
 
 def is_free(i: AgentInstance) -> bool:

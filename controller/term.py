@@ -33,9 +33,8 @@ log = logging.getLogger(__name__)
 
 LOOK = "railway"  # The one key of the queue of looks,
 EVERY_POOL = "pools"  # and of the queue of sweeps.
-POOLS_REST = (
-    4.0  # Full passes of a pool take a fifth of the time at most, however many claims come.
-)
+# Full passes of a pool take a fifth of the time at most, however many claims come.
+POOLS_REST = 4.0
 Item = TypeVar("Item", bound=Hashable)
 
 

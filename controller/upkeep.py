@@ -34,7 +34,7 @@ from controller.railway import Service
 
 log = logging.getLogger(__name__)
 
-# Instances that are judged, or known again, before others may run: claims wait no longer than these take.
+# So many are judged, or known again, before others may run: claims wait no longer than these take.
 BREATH, STRIDE = 100, 1_000
 
 
@@ -98,7 +98,7 @@ class Upkeep:
                 if n % STRIDE == 0:
                     await asyncio.sleep(0)
                 continue
-            if await self._forgotten(instance, view):
+            if await self._forgotten(instance, known[3]):
                 continue
             kept.append(instance)
             if n % BREATH == 0:
@@ -164,17 +164,16 @@ class Upkeep:
 
     async def _judged(self, known: Known, view: View, course: Course | None) -> InstanceStatus:
         """Its status now. One that is not in our environment is not there to be seen: that says nothing."""
-        instance, service, probe, _ = known
+        instance, service, probe, fate = known
         if instance.spec.railway != self._railway:
             return instance.status
         own = lifecycle.own_course(course, instance, service)
         status = lifecycle.seen(instance, self._environment.sight, probe, view.now, own)
-        if (why := await self._let_go(instance, view)) is not None:
+        if (why := await self._let_go(instance, fate, view.pool)) is not None:
             status = lifecycle.retiring(instance, why, view.now)
         return status
 
-    async def _forgotten(self, instance: AgentInstance, view: View) -> bool:
-        fate = view.fates.get(instance.metadata.name)
+    async def _forgotten(self, instance: AgentInstance, fate: Fate | None) -> bool:
         if not lifecycle.may_forget(instance, fate):
             return False
         if fate is not None and await self._records.fate(instance) is Fate.KEPT:
@@ -185,11 +184,11 @@ class Upkeep:
             return False
         return True
 
-    async def _let_go(self, instance: AgentInstance, view: View) -> str | None:
+    async def _let_go(
+        self, instance: AgentInstance, fate: Fate | None, pool: AgentPool | None
+    ) -> str | None:
         """Why this claimed service is to be deleted, confirmed by a live read of its claim."""
-        spec = view.pool.spec if view.pool else None
-        policy = spec.reclaim_policy if spec and not spec.paused else None
-        fate = view.fates.get(instance.metadata.name)
+        policy = pool.spec.reclaim_policy if pool and not pool.spec.paused else None
         if lifecycle.should_retire(instance, fate, policy) is None:
             return None
         return lifecycle.should_retire(instance, await self._records.fate(instance), policy)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from api.records import Bell, Records
 from api.types import ClaimPhase, Key
 
+# After a claim: let the burst through first, then fill up. A start takes minutes anyway.
 RESIZE_SOON_S = 0.5
 SETTLE_S = 0.05  # Bells of one batch of writes share a pass.
 

@@ -9,10 +9,11 @@ import json
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from dataclasses import asdict
-from typing import Any, TypedDict, cast
+from typing import Any, TypeAlias, TypedDict, cast
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 import asyncpg
+from asyncpg.pool import PoolConnectionProxy
 
 from api.records import AlreadyExists, Bell, Conflict, Invalid, RecordsError, Unavailable
 from api.records.columns import to_json
@@ -70,6 +71,10 @@ def _without_libpq_only(dsn: str) -> str:
     parts = urlsplit(dsn)
     query = [(k, v) for k, v in parse_qsl(parts.query) if k not in _LIBPQ_ONLY]
     return urlunsplit(parts._replace(query=urlencode(query)))
+
+
+# One of a pool's, for as long as it is borrowed.
+Borrowed: TypeAlias = "PoolConnectionProxy[asyncpg.Record]"
 
 
 async def connect(dsn: str, command_s: float = COMMAND_S) -> asyncpg.Connection:

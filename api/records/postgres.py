@@ -6,20 +6,13 @@ and go one by one only where a rule refuses one of them.
 
 import logging
 from collections import Counter
-from collections.abc import (
-    AsyncIterator,
-    Awaitable,
-    Callable,
-    Hashable,
-    Sequence,
-)
+from collections.abc import AsyncIterator, Awaitable, Callable, Hashable, Sequence
 from contextlib import suppress
 from datetime import datetime
 from functools import partial
-from typing import Any, Self, TypeAlias, TypeVar
+from typing import Any, Self, TypeVar
 
 import asyncpg
-from asyncpg.pool import PoolConnectionProxy
 
 from api.records import (
     AlreadyExists,
@@ -55,7 +48,6 @@ KNOWN_AT_MOST = 50_000  # Instances kept as they were read; those that are gone 
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
-Connection: TypeAlias = "PoolConnectionProxy[asyncpg.Record]"
 Rows = list[asyncpg.Record]
 
 
@@ -98,7 +90,7 @@ class PostgresRecords:
         raise refused
 
     async def _rows(self, query: str, *args: object) -> Rows:
-        async def fetch(connection: Connection) -> Rows:
+        async def fetch(connection: wire.Borrowed) -> Rows:
             return await connection.fetch(SQL[query], *args)
 
         return await self._ask(fetch)
@@ -149,7 +141,7 @@ class PostgresRecords:
         """One snapshot, in which neither the claims that ended are read nor what is known already."""
         known = self._remembered()
 
-        async def look(c: Connection) -> tuple[list[Rows], list[AgentInstance]]:
+        async def look(c: wire.Borrowed) -> tuple[list[Rows], list[AgentInstance]]:
             names = ("pool_now", "open_claims", "versions_of_pool")
             async with c.transaction(isolation="repeatable_read", readonly=True):
                 rows = [await c.fetch(SQL[name], pool.namespace, pool.name) for name in names]
@@ -168,7 +160,7 @@ class PostgresRecords:
         """No more idle ones than there are claims for them."""
         known = self._remembered()
 
-        async def look(c: Connection) -> tuple[Rows, list[AgentInstance]]:
+        async def look(c: wire.Borrowed) -> tuple[Rows, list[AgentInstance]]:
             rows = await c.fetch(SQL["bindable"], pool.namespace, pool.name, limit)
             idle = [_idle(row) for row in rows if row["idle_uid"] is not None]
             return rows, await known.of(idle, partial(c.fetch, SQL["instances_by_key"]))
@@ -287,7 +279,7 @@ class PostgresRecords:
         meta = pool.metadata
         intents = [to.instance_columns(instance) for instance in instances]
 
-        async def write(c: Connection) -> Rows:
+        async def write(c: wire.Borrowed) -> Rows:
             async with c.transaction():
                 most = await c.fetchval(SQL["lock_pool"], meta.namespace, meta.name, meta.uid)
                 if most is None:  # The pool was deleted meanwhile.

@@ -3,34 +3,32 @@
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from functools import partial
-from typing import TypeAlias
 
 import asyncpg
-from asyncpg.pool import PoolConnectionProxy
 
 from api.records import Bind, Outcome, bound_status, marked
 from api.records import columns as to
+from api.records.connection import Borrowed
 from api.records.known import KnownInstances
 from api.records.rows import instance_of, reserved, written
 from api.records.sql import SQL
 from api.types import AgentInstance, Attempt, ClaimStatus, Key, key_of
 
 # The rows of a query, by its name and with its arguments.
-Rows = Callable[..., Awaitable[list[asyncpg.Record]]]
-Connection: TypeAlias = "PoolConnectionProxy[asyncpg.Record]"
+Ask = Callable[..., Awaitable[list[asyncpg.Record]]]
 Held = dict[tuple[str, str], asyncpg.Record]  # Rows of `bind`, by claim uid and instance name.
 
 
 async def bind(
-    rows: Rows, known: KnownInstances, binds: Sequence[Bind], attempt: Attempt
+    ask: Ask, known: KnownInstances, binds: Sequence[Bind], attempt: Attempt
 ) -> list[Bind | None]:
     """One statement; None where a condition did not hold. Both sides as they stand after it."""
     statuses = [bound_status(b.claim, b.instance, attempt) for b in binds]
     asked = zip(binds, statuses, strict=True)
-    found = await rows("bind", [to.bind_columns(b, attempt, status) for b, status in asked])
+    found = await ask("bind", [to.bind_columns(b, attempt, status) for b, status in asked])
     held = {(row["claim_uid"], row["name"]): row for row in found}
     known.learn(_reserved(binds, held))  # Others had changed the rest: those are read.
-    there = await known.of(found, partial(rows, "instances_by_key"))
+    there = await known.of(found, partial(ask, "instances_by_key"))
     instances = {i.metadata.name: i for i in there}
     return [_held(b, s, held, instances) for b, s in zip(binds, statuses, strict=True)]
 
@@ -53,7 +51,7 @@ def _held(
     return Bind(written(bind.claim, status, row["claim_version"]), instance)
 
 
-async def settle(c: Connection, outcomes: Sequence[Outcome]) -> dict[Key, int]:
+async def settle(c: Borrowed, outcomes: Sequence[Outcome]) -> dict[Key, int]:
     """The versions of the claims that were written, and with them what they say of instances."""
     marks = any(outcome.mark for outcome in outcomes)
     async with c.transaction() if marks else nullcontext():
@@ -64,7 +62,7 @@ async def settle(c: Connection, outcomes: Sequence[Outcome]) -> dict[Key, int]:
     return versions
 
 
-async def _mark(c: Connection, outcomes: Sequence[Outcome]) -> None:
+async def _mark(c: Borrowed, outcomes: Sequence[Outcome]) -> None:
     marks = {
         Key(o.read.metadata.namespace, o.read.status.instance.name): o
         for o in outcomes

@@ -14,6 +14,8 @@ import asyncpg
 import uvloop
 from aiohttp import web
 
+from tests.bench.sql import connected
+
 TABLE = """
 CREATE TABLE bare (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, seq bigint NOT NULL, url text,
     claim text, answer text);
@@ -62,13 +64,10 @@ async def claim_none(_: web.Request) -> web.Response:
 
 async def fill(dsn: str, urls: list[str]) -> None:
     """A table of agents nobody has claimed."""
-    db = await asyncpg.connect(dsn)
-    try:
+    async with connected(dsn) as db:
         await db.execute(TABLE)
         await db.execute(FILL, list(range(len(urls))), urls)
         await db.execute("VACUUM ANALYZE bare")
-    finally:
-        await db.close()
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ from controller.agents import Heard, Letter, Reply, Status
 from controller.leading import Controller
 from controller.railway.client import RailwayClient
 from controller.term import Charge, Ports
+from tests.bench import sql
 from tests.bench.fleet import ENVIRONMENT, PROJECT, Fleet, invite_of
 from tests.bench.load import INSTRUCTIONS
 from tests.bench.rig import TOKEN, Rig
@@ -75,14 +76,12 @@ async def _pending_to_ready(dsn: str, endpoint: str, count: int) -> float:
     controller = Controller(ports, Charge("controller-bench", recipe, where, scheme="http"))
     running = asyncio.create_task(controller.run())
     try:
-        while controller.term is None or controller.term.environment.sight.latest is None:
-            await asyncio.sleep(0.05)
-        while not controller.term.reconciler.reported:
-            await asyncio.sleep(0.05)
+        while controller.term is None or not controller.term.reconciler.reported:
+            await asyncio.sleep(0.05)  # Until it has looked, and passed over the pool.
         await asyncio.sleep(2.0)  # The first probes, and what they ring for.
         began = time.perf_counter()
-        await _insert(dsn, count)
-        while await _open(dsn):
+        await sql.execute(dsn, CLAIMS, count, INSTRUCTIONS, str(time.monotonic_ns()))
+        while await sql.count(dsn, OPEN):
             await asyncio.sleep(0.05)
         return count / (time.perf_counter() - began)
     finally:
@@ -90,22 +89,6 @@ async def _pending_to_ready(dsn: str, endpoint: str, count: int) -> float:
         await asyncio.gather(running, return_exceptions=True)
         await railway.close()
         await records.close()
-
-
-async def _insert(dsn: str, count: int) -> None:
-    db = await asyncpg.connect(dsn)
-    try:
-        await db.execute(CLAIMS, count, INSTRUCTIONS, str(time.monotonic_ns()))
-    finally:
-        await db.close()
-
-
-async def _open(dsn: str) -> int:
-    db = await asyncpg.connect(dsn)
-    try:
-        return int(await db.fetchval(OPEN))
-    finally:
-        await db.close()
 
 
 async def floor(dsn: str, count: int) -> dict[int, float]:

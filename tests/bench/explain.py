@@ -5,16 +5,17 @@ connections (plans for these very values, no JIT).
 """
 
 import asyncio
-import json
 from datetime import UTC, datetime
 
 import asyncpg
 
 from api.records import Bind, Outcome, bound_status
 from api.records import columns as to
+from api.records.connection import prepare
 from api.records.sql import SQL
 from api.types import Attempt, Key, key_of
 from tests.bench.rig import Rig
+from tests.bench.sql import connected
 from tests.builders import a_claim
 
 IDLE, ENDED, WAITING = 10_000, 100_000, 20
@@ -25,16 +26,13 @@ SETTINGS = "SET plan_cache_mode = force_custom_plan; SET jit = off"
 async def main() -> None:
     async with Rig(controllers=0, sidecars=0, idle=IDLE, ended=ENDED) as rig:
         await rig.records.create_claims([a_claim(name=f"w{n}") for n in range(WAITING)])
-        db = await asyncpg.connect(rig.dsn)
-        await db.execute(SETTINGS)
-        await db.set_type_codec(
-            "jsonb", encoder=to.to_json, decoder=json.loads, schema="pg_catalog"
-        )
-        for name, args in (await statements(rig)).items():
-            print(f"-- {name}")
-            await explain(db, name, args)
-            await explain(db, name, args, shown=True)  # The first compiled the rules.
-        await db.close()
+        async with connected(rig.dsn) as db:
+            await db.execute(SETTINGS)
+            await prepare(db)
+            for name, args in (await statements(rig)).items():
+                print(f"-- {name}")
+                await explain(db, name, args)
+                await explain(db, name, args, shown=True)  # The first compiled the rules.
 
 
 async def statements(rig: Rig) -> dict[str, list[object]]:

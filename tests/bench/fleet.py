@@ -4,17 +4,15 @@ import json
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-import asyncpg
-
 from api.records import Installation
 from api.records.columns import instance_status_columns
-from api.types import AgentPool, DeploymentRef, InstancePhase
+from api.types import AgentPool, InstancePhase
 from controller import lifecycle, naming, template
 from controller.template import Recipe
+from tests.bench.sql import connected
 from tests.builders import an_instance
 
 PROJECT, ENVIRONMENT = "bench-project", "bench-environment"
-
 VARIABLES = {"INSTANCE_ANTHROPIC_API_KEY": "model-key"}
 MADE = "2026-01-01T00:00:00.000Z"  # Long before any look: nothing of it may still be on its way.
 INVITE_LENGTH = 200
@@ -104,13 +102,10 @@ class Fleet:
         made, recipe = datetime.fromisoformat(MADE), self.recipe
         hashed = template.template_hash(pool, recipe)
         place = (self.endpoint, PROJECT, ENVIRONMENT)
-        db = await asyncpg.connect(self.dsn)
-        try:
+        async with connected(self.dsn) as db:
             await db.execute(INSERT, rows, made, hashed, template.key_id(recipe.secret), *place)
             await db.execute(MAKE_IDLE, rows, made, json.dumps(self._conditions()))
             await db.execute("ANALYZE agent_instances")
-        finally:
-            await db.close()
 
     def _conditions(self) -> list[dict[str, object]]:
         """As the controller leaves them on an instance that became Idle."""
@@ -119,8 +114,7 @@ class Fleet:
         for kind in ("Created", "Exposed", "Deployed"):
             status = lifecycle.marked(status, kind, now)
         status = lifecycle.marked(status, "Ready", now, "AgentReady")
-        update = {"deployment": DeploymentRef(id="d", status="SUCCESS")}
-        shown = an_instance().model_copy(update={"status": status.model_copy(update=update)})
+        shown = an_instance().model_copy(update={"status": status})
         conditions: list[dict[str, object]] = instance_status_columns(shown)["conditions"]
         return conditions
 
@@ -135,10 +129,7 @@ async def add_ended_claims(dsn: str, count: int) -> None:
         "lastTransitionTime": datetime.now(UTC).isoformat(),
         "observedGeneration": 1,
     }
-    db = await asyncpg.connect(dsn)
-    try:
+    async with connected(dsn) as db:
         await db.execute(ENDED, count, timeout=600)
         await db.execute(END, json.dumps([failed]), timeout=600)
         await db.execute("VACUUM ANALYZE agent_claims", timeout=600)
-    finally:
-        await db.close()

@@ -4,9 +4,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 
-import asyncpg
-
-from tests.bench import control
+from tests.bench import control, sql
 from tests.bench.load import Clients
 from tests.bench.rig import Rig
 from tests.bench.table import Row
@@ -50,13 +48,13 @@ async def control_plane(repeat: int) -> AsyncIterator[Row]:
 async def writes(repeat: int) -> AsyncIterator[Row]:
     """Statements that write, each claim: insert, bind, ready. A pool's status and leases are apart."""
     async with Rig(idle=sum(count for _, _, count, _ in WRITES) + 20) as rig:
-        await _execute(rig.dsn, COUNTER)
+        await sql.execute(rig.dsn, COUNTER)
         clients = Clients(rig, qr=False)
         await clients.one_by_one(20)
         for metric, at_once, count, aim in WRITES:
-            before = await _count(rig.dsn, WRITTEN)
+            before = await sql.count(rig.dsn, WRITTEN)
             await clients.saturate(count, at_once)
-            written = await _count(rig.dsn, WRITTEN) - before
+            written = await sql.count(rig.dsn, WRITTEN) - before
             yield Row("writes", metric, [written / count], "statements/claim", aim=aim)
 
 
@@ -106,30 +104,14 @@ async def rest(repeat: int) -> AsyncIterator[Row]:
     for size in (10, 10_000):
         async with Rig(idle=size) as rig:
             await asyncio.sleep(40.0 if size > 10 else 10.0)  # Past the first looks and probes.
-            cpu, committed = rig.cpu(), await _count(rig.dsn, STATEMENTS)
+            cpu, committed = rig.cpu(), await sql.count(rig.dsn, STATEMENTS)
             began = time.monotonic()
             await asyncio.sleep(REST_S)
             minutes = (time.monotonic() - began) / 60
             used = {part: now - cpu[part] for part, now in rig.cpu().items()}
-            said = await _count(rig.dsn, STATEMENTS) - committed
+            said = await sql.count(rig.dsn, STATEMENTS) - committed
         busy = 100 * (used["controller-1"] + used["api-1"]) / (60 * minutes)
         aim = 0.5 if size == 10 else None
         name = f"{size:,} instances"
         yield Row("rest", f"{name}: CPU", [busy], "% of a core", aim=aim)
         yield Row("rest", f"{name}: statements", [said / minutes], "/min")
-
-
-async def _execute(dsn: str, statement: str) -> None:
-    db = await asyncpg.connect(dsn)
-    try:
-        await db.execute(statement)
-    finally:
-        await db.close()
-
-
-async def _count(dsn: str, query: str) -> int:
-    db = await asyncpg.connect(dsn)
-    try:
-        return int(await db.fetchval(query))
-    finally:
-        await db.close()

@@ -3,11 +3,11 @@
 import json
 from pathlib import Path
 
-import asyncpg
 import pytest
 
 from tests.bench.load import Clients
 from tests.bench.rig import Rig
+from tests.bench.sql import connected
 from tests.bench.table import Row, Table, number
 
 VERSIONS = "SELECT name, version, phase FROM agent_instances WHERE claim_uid IS NULL"
@@ -50,13 +50,12 @@ def test_figures_are_short(value: float | None, shown: str) -> None:
 
 async def test_a_fleet_is_at_rest_is_claimed_from_and_nobody_is_told_twice() -> None:
     async with Rig(idle=5) as rig:
-        db = await asyncpg.connect(rig.dsn)
-        before = await db.fetch(VERSIONS)
-        await rig.look()
-        assert await db.fetch(VERSIONS) == before
+        async with connected(rig.dsn) as db:
+            before = await db.fetch(VERSIONS)
+            await rig.look()
+            assert await db.fetch(VERSIONS) == before
         assert {row["phase"] for row in before} == {"Idle"}
         load = await Clients(rig, qr=True).burst(6)
         assert (len(load.times), load.failed) == (5, 1)  # The sixth finds nobody.
         counts = await rig.counts()
         assert (counts["told"], counts["twice"]) == (5, 0)
-        await db.close()

@@ -21,6 +21,14 @@ async def a_half_bind(store: MemoryHarness) -> tuple[AgentClaim, AgentInstance]:
     return await half_bind(records, claim, instance), instance
 
 
+async def a_half_bind_of_a_failed_one(store: MemoryHarness) -> tuple[AgentClaim, AgentInstance]:
+    claim, instance = await a_half_bind(store)
+    records = await store.client()
+    [failed] = await records.write_instances([changed(instance, phase=InstancePhase.FAILED)])
+    assert failed is not None
+    return claim, failed
+
+
 async def test_it_is_completed_while_the_instance_may_be_offered(store: MemoryHarness) -> None:
     claim, instance = await a_half_bind(store)
     records = await store.client()
@@ -32,22 +40,18 @@ async def test_it_is_completed_while_the_instance_may_be_offered(store: MemoryHa
 async def test_an_instance_that_may_be_idle_again_is_barred_before_its_claim_is_let_go(
     store: MemoryHarness,
 ) -> None:
-    claim, instance = await a_half_bind(store)
+    claim, failed = await a_half_bind_of_a_failed_one(store)
     records = await store.client()
-    [failed] = await records.write_instances([changed(instance, phase=InstancePhase.FAILED)])
-    assert failed is not None
     assert await mend(records, claim, failed, await records.now()) == ()
-    assert (await records.instance(key_of(instance))).status.barred == "HalfBind"
+    assert (await records.instance(key_of(failed))).status.barred == "HalfBind"
     assert (await records.claim(key_of(claim))).status.phase is ClaimPhase.PENDING
 
 
 async def test_its_claim_waits_where_the_instance_has_changed_meanwhile(
     store: MemoryHarness,
 ) -> None:
-    claim, instance = await a_half_bind(store)
+    claim, failed = await a_half_bind_of_a_failed_one(store)
     records = await store.client()
-    [failed] = await records.write_instances([changed(instance, phase=InstancePhase.FAILED)])
-    assert failed is not None
     [again] = await records.write_instances([changed(failed, phase=InstancePhase.IDLE)])
     assert again is not None
     assert await mend(records, claim, failed, await records.now()) == ()

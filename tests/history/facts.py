@@ -57,7 +57,6 @@ class Facts:
         self.queue: dict[str, Wait] = {}  # By claim uid, until it ended.
         self.waited: dict[str, Wait] = {}  # The same of those that ended.
         self.bound: list[Bound] = []  # In order.
-        self.pending: set[str] = set()  # Of these, those that nobody has promised anything now.
         self.agreed: dict[str, list[str]] = {}  # Claim uids by instance name, in order.
         self.moved: set[tuple[str, str]] = set()  # Claims that left an instance: uid, its name.
         self.ready: dict[str, End] = {}  # By claim uid.
@@ -189,7 +188,6 @@ class Facts:
 
     def _released(self, uid: str) -> None:
         self.queue.pop(uid, None)
-        self.pending.discard(uid)
         if uid in self.ready:
             self.ready[uid].released_at = self.now
 
@@ -206,7 +204,6 @@ class Facts:
             self.queue[after.uid].since = self.now
         elif after.phase in ENDED and (wait := self.queue.pop(after.uid, None)):
             self.waited[after.uid] = wait
-        (self.pending.add if waits else self.pending.discard)(after.uid)
 
     def _learn_instance(self, changed: Changed, instance: InstanceSeen) -> None:
         name, after = changed.name, changed.after
