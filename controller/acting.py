@@ -14,8 +14,8 @@ from api.types import (
     pool_key,
 )
 from controller import lifecycle, naming, template
+from controller.course import CREATES, Course, Verb, own_course
 from controller.environment import NO_CAPACITY_AGAIN_S, Environment
-from controller.lifecycle import Course, Verb
 from controller.railway import Gone, NoCapacity, NotReady, RailwayError, RateLimited, Refused
 from controller.railway.budget import Lane
 from controller.storetime import StoreTime
@@ -97,7 +97,7 @@ class Actor:
                 if self.wants_name(instance):
                     await self._rename(instance)
                 return None
-            if verb in lifecycle.CREATES and not await self._has_room(instance, pool):
+            if verb in CREATES and not await self._has_room(instance, pool):
                 return None  # It keeps its place, until there is room for it.
             current = await self._current(instance, pool, verb)
             own = self._own(course, current) if current else None
@@ -109,7 +109,7 @@ class Actor:
             instance = written
 
     def _own(self, course: Course | None, instance: AgentInstance) -> Course | None:
-        return lifecycle.own_course(course, instance, self._environment.sight.service(instance))
+        return own_course(course, instance, self._environment.sight.service(instance))
 
     async def _has_room(self, instance: AgentInstance, pool: AgentPool | None) -> bool:
         """Whether its service still fits: maxTotal may have sunk, or an orphan shown, since the intent."""
@@ -153,6 +153,7 @@ class Actor:
         self, instance: AgentInstance, verb: Verb, course: Course, found: dict[str, str]
     ) -> AgentInstance | None:
         """What was done goes on record, over what was seen meanwhile; else nothing more before a look."""
+        made_of = instance.spec
         try:
             for _ in range(WRITE_TRIES):
                 now = self._time.now()
@@ -161,7 +162,8 @@ class Actor:
                     return written
                 instance = await self._records.instance(key_of(instance))
                 own = self._own(course, instance)
-                if lifecycle.next_act(instance, self._environment.sight, own, now) is not verb:
+                due = lifecycle.next_act(instance, self._environment.sight, own, now)
+                if due is not verb or instance.spec != made_of:
                     break  # Somebody else has carried it on: nothing of that is undone.
         except RecordsError:
             self._environment.doubt(instance)

@@ -8,7 +8,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from api.types import AgentInstance, InstancePhase, Key
-from controller.lifecycle import CREATES, Verb
+from controller.course import CREATES, Verb
 from controller.railway import (
     Access,
     Gone,

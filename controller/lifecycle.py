@@ -8,9 +8,8 @@ one look: Created (the service exists), Exposed (it has a domain), Deployed (not
 deploy will be sent), Ready (its agent said so).
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
-from enum import StrEnum
 
 from api.conditions import condition, is_true, with_condition
 from api.records import Fate
@@ -21,10 +20,10 @@ from api.types import (
     InstancePhase,
     InstanceStatus,
     ReclaimPolicy,
-    Template,
 )
 from controller.agents import Status
-from controller.railway import Access, Service
+from controller.course import CREATES, Course, Verb
+from controller.railway import Service
 from controller.sight import Sight
 
 DEAD = frozenset({"FAILED", "CRASHED"})  # Only these words of Railway's mean it will not come up.
@@ -43,68 +42,6 @@ class Probe:
 
     status: Status
     misses: int = 0
-
-
-class Verb(StrEnum):
-    """The requests of an instance's life; the value stands as a condition's reason once done."""
-
-    CREATE_EMPTY = "CreatedEmpty"
-    CREATE_WHOLE = "CreatedWhole"
-    CREATE_DOMAIN = "DomainCreated"
-    PATCH = "Patched"
-    AUTO_DEPLOY_OFF = "AutoDeployOff"
-    UPDATE_SETTINGS = "SettingsUpdated"
-    DEPLOY = "DeployStarted"
-    DELETE = "DeleteAsked"
-
-
-CREATES = (Verb.CREATE_EMPTY, Verb.CREATE_WHOLE)
-
-
-@dataclass(frozen=True, slots=True)
-class Course:
-    """How instances of one pool come to be with this token, and how long that may take.
-
-    `after`: what is sent once the service exists and has its domain. Requests in all, and deployments:
-    image by patch 3, 1; repo by patch 4, 1; whole 2, 1 (a repo up to 3); with settings 2 more, 1 more.
-    A repo adds auto-deploy off in either way, since a push would restart claimed agents.
-    """
-
-    create: Verb
-    after: tuple[Verb, ...]
-    provision_timeout: timedelta
-    template_hash: str = ""  # Of the template whose course it is.
-
-
-def course_of(
-    template: Template, access: Access, provision_timeout: timedelta, template_hash: str = ""
-) -> Course:
-    """The course for this template with a token that may, or may not, patch environments."""
-    repo = template.source.repo
-    hush = (Verb.AUTO_DEPLOY_OFF,) if repo else ()
-    if access.may_patch:
-        return Course(Verb.CREATE_EMPTY, (Verb.PATCH, *hush), provision_timeout, template_hash)
-    settings = template.healthcheck_path or (repo and repo.root_directory)
-    restart = (Verb.UPDATE_SETTINGS, Verb.DEPLOY) if settings else ()
-    return Course(Verb.CREATE_WHOLE, (*hush, *restart), provision_timeout, template_hash)
-
-
-def own_course(
-    course: Course | None, instance: AgentInstance, service: Service | None
-) -> Course | None:
-    """The course for an instance that may be of an earlier template: what it is made of, a look tells.
-
-    A repository's auto-deploy goes off whatever the template says by now; before a look shows the service
-    nothing is said of it or sent to it.
-    """
-    if course is None or instance.spec.template_hash == course.template_hash:
-        return course
-    if service is None:
-        return course if instance.status.service_id is None else None
-    if not service.from_repo or Verb.AUTO_DEPLOY_OFF in course.after:
-        return course
-    patch = course.after[:1] if Verb.PATCH in course.after else ()
-    return replace(course, after=(*patch, Verb.AUTO_DEPLOY_OFF, *course.after[len(patch) :]))
 
 
 # ---------------------------------------------------------------- what was seen

@@ -26,12 +26,12 @@ from api.types import (
     pool_key,
 )
 from controller import handover, lifecycle, sizing, template
+from controller.course import Course, course_of
 from controller.delivery import Deliveries, Promise, reason_of
 from controller.environment import Environment
 from controller.fitness import unfit
 from controller.halfbinds import mend
 from controller.intents import intents
-from controller.lifecycle import Course
 from controller.looking import Looking
 from controller.naming import Chooser
 from controller.news import News
@@ -248,7 +248,7 @@ class Reconciler:
         if access is None or pool.spec.paused or self._unfit(pool) is not None:
             return None
         spec, current = pool.spec, self._hashes.of(pool)
-        return lifecycle.course_of(spec.template, access, spec.provision_timeout, current)
+        return course_of(spec.template, access, spec.provision_timeout, current)
 
     def is_urgent(self, key: Key) -> bool:
         return key in self._urgent

@@ -25,8 +25,9 @@ from api.types import (
 )
 from controller import lifecycle
 from controller.acting import Actor
+from controller.course import Course, own_course
 from controller.environment import Environment
-from controller.lifecycle import Course, Probe
+from controller.lifecycle import Probe
 from controller.looking import Looking
 from controller.news import News
 from controller.probing import Prober
@@ -167,7 +168,7 @@ class Upkeep:
         instance, service, probe, fate = known
         if instance.spec.railway != self._railway:
             return instance.status
-        own = lifecycle.own_course(course, instance, service)
+        own = own_course(course, instance, service)
         status = lifecycle.seen(instance, self._environment.sight, probe, view.now, own)
         if (why := await self._let_go(instance, fate, view.pool)) is not None:
             status = lifecycle.retiring(instance, why, view.now)
@@ -196,7 +197,7 @@ class Upkeep:
     def _ring_for(self, known: Known, view: View, course: Course | None) -> bool:
         """Whether there is something to be done for it."""
         instance, service, _, _ = known
-        own = lifecycle.own_course(course, instance, service)
+        own = own_course(course, instance, service)
         verb = lifecycle.next_act(instance, self._environment.sight, own, view.now)
         acts = verb is not None or self._actor.wants_name(instance)
         if acts:

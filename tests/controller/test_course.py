@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 
 from api.types import RepoSource, Source, Template
-from controller.lifecycle import Verb, course_of
+from controller.course import Verb, course_of
 from controller.railway import Access
 
 IMAGE = Template(source=Source(image="agents/convos:1"))

@@ -5,8 +5,8 @@ import asyncio
 import pytest
 
 from api.types import Key
+from controller.course import Verb
 from controller.environment import NO_CAPACITY_AGAIN_S, Environment
-from controller.lifecycle import Verb
 from controller.railway import (
     Allowance,
     Gone,

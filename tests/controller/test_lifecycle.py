@@ -16,14 +16,12 @@ from api.types import (
     ReclaimPolicy,
 )
 from controller.agents import Status
+from controller.course import Course, Verb, own_course
 from controller.lifecycle import (
-    Course,
     Probe,
-    Verb,
     is_moving,
     may_forget,
     next_act,
-    own_course,
     seen,
     should_retire,
     stepped,
@@ -365,4 +363,16 @@ def test_of_an_earlier_template_nothing_is_said_before_a_look_shows_it() -> None
 
 def test_of_the_template_of_now_the_course_stands() -> None:
     course = replace(BY_PATCH, template_hash="hash")
-    assert own_course(course, a_made_instance("Deployed"), None) is course
+    made = stepped(NEW.status, Verb.CREATE_EMPTY, course, NOW, service_id="svc-1")
+    assert own_course(course, NEW.model_copy(update={"status": made}), None) is course
+
+
+def test_what_was_adopted_is_what_a_look_shows_and_not_what_was_to_be_made() -> None:
+    """A service of a repository whose create was lost, adopted when the template had become an image."""
+    image_now = replace(IMAGE_NOW, template_hash="hash")
+    adopted = a_made_instance("Deployed")
+    assert own_course(image_now, adopted, None) is None
+    shown = a_service(adopted, has_source=True, from_repo=True)
+    own = own_course(image_now, adopted, shown)
+    assert own is not None
+    assert Verb.AUTO_DEPLOY_OFF in own.after
