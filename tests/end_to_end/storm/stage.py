@@ -147,6 +147,16 @@ class StormSystem(System):
             url, timeout=10, command_timeout=20, server_settings={"storm.who": who}
         )
 
+    async def until_reachable(self) -> None:
+        """Once the records are recovered from the last kill. Raises TimeoutError."""
+        async with asyncio.timeout(START_WITHIN_S):
+            while True:
+                try:
+                    await self.rows("SELECT 1")
+                    return
+                except (OSError, asyncpg.PostgresError):
+                    await asyncio.sleep(AGAIN_AFTER_S)
+
     async def script(self, text: str) -> None:
         db = await self.connect("audit")
         try:

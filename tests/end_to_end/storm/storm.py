@@ -129,6 +129,7 @@ class Storm:
                 )
         with self._timed("calming"):
             await chaos.calm()
+            await self._system.until_reachable()
             await people.leave()
         async with _beside(self._tell()):
             with self._timed("answers"):
