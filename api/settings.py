@@ -21,6 +21,7 @@ EXIT_SETTING = 2
 DOTENV_MAX_BYTES = 1024 * 1024
 LogFormat = Literal["auto", "json", "console"]
 LogLevel = Literal["debug", "info", "warning", "error"]
+StoreKind = Literal["postgres", "kubernetes"]
 Value = TypeVar("Value")
 
 
@@ -52,6 +53,8 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("PORT", "3001", ("api",), "port of the sidecar"),
     Setting("POOL_API_KEY", None, ("api",), "key of the API (Bearer token); `up` makes one", True),
     Setting("DATABASE_URL", None, _BOTH, "Postgres; `up` starts one of its own without it", True),
+    Setting("POOL_RECORDS", "postgres", _BOTH, "where records are: postgres or kubernetes"),
+    Setting("KUBECONFIG", None, _BOTH, "Kubernetes: as kubectl reads it; not needed in a pod"),
     Setting("POOL_NAMESPACE", DEFAULT_NAMESPACE, _BOTH, "namespace that this installation serves"),
     Setting(
         "RAILWAY_API_TOKEN", None, ("controller",), "Railway token; `up` simulates without", True
@@ -227,6 +230,15 @@ class Reader:
             "DATABASE_URL", _database_url, "postgresql://user:password@host/database"
         )
 
+    def store(self) -> "StoreSettings":
+        """Where the records are, and what is needed to reach them."""
+        kind = self.choice("POOL_RECORDS", get_args(StoreKind))
+        kubeconfig = self.text("KUBECONFIG") or ""
+        if kind == "kubernetes":
+            self.asked.add("DATABASE_URL")
+            return StoreSettings("kubernetes", kubeconfig=kubeconfig)
+        return StoreSettings("postgres", self.database_url())
+
     def namespace(self) -> str:
         check = TypeAdapter[str](Name).validate_python
         return self.parsed("POOL_NAMESPACE", check, "lower-case letters, digits, - and .")
@@ -265,6 +277,15 @@ def _database_url(text: str) -> str:
     return text
 
 
+@dataclass(frozen=True, slots=True)
+class StoreSettings:
+    """Which store the records are in, and where it is."""
+
+    kind: StoreKind
+    database_url: str = field(default="", repr=False)
+    kubeconfig: str = ""  # A path; "" in a pod, or for the usual one.
+
+
 # ---------------------------------------------------------------- the sidecar's
 
 
@@ -273,7 +294,7 @@ class ApiSettings:
     """What the sidecar reads."""
 
     api_key: str = field(repr=False)
-    database_url: str = field(repr=False)
+    store: StoreSettings
     host: str = "127.0.0.1"
     port: int = 3001
     ops_port: int = 9101
@@ -286,7 +307,7 @@ class ApiSettings:
         """Raises SettingError."""
         return cls(
             api_key=reader.required("POOL_API_KEY"),
-            database_url=reader.database_url(),
+            store=reader.store(),
             host=reader.required("HOST"),
             port=reader.port("PORT"),
             ops_port=reader.port("API_OPS_PORT"),

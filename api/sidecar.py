@@ -14,7 +14,7 @@ from api.auth import Auth, Slowdown
 from api.door import Door, Patience
 from api.ops import serve_ops
 from api.records import Records, RecordsError
-from api.records.postgres import PostgresRecords
+from api.records.opening import open_or_refuse
 from api.replenish import Replenish
 from api.rest import Rest
 from api.rest_http import Guard, JsonRunner
@@ -123,7 +123,7 @@ async def serve(settings: ApiSettings) -> None:
     stop = asyncio.Event()
     for signum in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(signum, stop.set)
-    records = await _connected(settings.database_url)
+    records = await open_or_refuse(settings.store, scope=settings.namespace)
     sidecar = Sidecar(
         records,
         api_key=settings.api_key,
@@ -138,13 +138,6 @@ async def serve(settings: ApiSettings) -> None:
     finally:
         await sidecar.stop()
         await records.close()
-
-
-async def _connected(database_url: str) -> PostgresRecords:
-    try:
-        return await PostgresRecords.connect(database_url)
-    except RecordsError as error:
-        raise SettingError("DATABASE_URL", str(error)) from None
 
 
 def _taken(variable: str, host: str, port: int) -> SettingError:

@@ -10,8 +10,8 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 
 from api.ops import serve_ops
-from api.records import Installation, Records, RecordsError
-from api.records.postgres import PostgresRecords
+from api.records import Installation, Records
+from api.records.opening import open_or_refuse
 from api.settings import SettingError
 from api.types import RailwayRef
 from controller import template
@@ -38,7 +38,7 @@ async def run(settings: ControllerSettings) -> None:
         where.environment_id,
         clock=lambda: datetime.now(UTC),
     )
-    records = await _connected(settings.database_url)
+    records = await open_or_refuse(settings.store, scope=settings.namespace)
     agents = HttpAgents(
         schemes=frozenset({settings.agent_scheme}), provision_timeout_s=settings.handover_timeout_s
     )
@@ -79,13 +79,6 @@ async def _serve(controller: Controller, settings: ControllerSettings) -> None:
         await ops.cleanup()
 
 
-async def _connected(database_url: str) -> PostgresRecords:
-    try:
-        return await PostgresRecords.connect(database_url)
-    except RecordsError as error:
-        raise SettingError("DATABASE_URL", str(error)) from None
-
-
 def _where(settings: ControllerSettings) -> RailwayRef:
     for name, value in (
         ("RAILWAY_PROJECT_ID", settings.railway_project_id),
@@ -112,7 +105,7 @@ async def _refuse_another_railway(records: Records, railway: Railway, where: Rai
         ):
             if ours != theirs:
                 problem = f"is {ours}, but the records' instances live in {theirs}"
-                raise SettingError(name, f"{problem}; set it back, or choose another DATABASE_URL")
+                raise SettingError(name, f"{problem}; set it back, or choose another store")
     try:
         await railway.probe()
     except NotAuthorized as error:

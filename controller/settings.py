@@ -15,6 +15,7 @@ from api.settings import (
     LogLevel,
     Reader,
     SettingError,
+    StoreSettings,
 )
 from api.types import DEFAULT_NAMESPACE, PoolSpec, RepoSource, Source
 from controller.template import AUTH_VARIABLES
@@ -30,7 +31,7 @@ Made = TypeVar("Made")
 class ControllerSettings:
     """Everything the controller was told. Times are in seconds."""
 
-    database_url: str = field(repr=False)
+    store: StoreSettings
     railway_token: str = field(repr=False)
     railway_endpoint: str = RAILWAY_ENDPOINT
     railway_project_id: str | None = None
@@ -60,7 +61,7 @@ class ControllerSettings:
     def read(cls, reader: Reader, environ: Mapping[str, str]) -> Self:
         """`environ` is the one behind `reader`: the INSTANCE_* come from it. Raises SettingError."""
         settings = cls(
-            database_url=reader.database_url(),
+            store=reader.store(),
             railway_token=reader.required("RAILWAY_API_TOKEN"),
             railway_endpoint=reader.parsed("RAILWAY_ENDPOINT", _endpoint, "an https:// URL"),
             railway_project_id=reader.text("RAILWAY_PROJECT_ID"),

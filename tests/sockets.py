@@ -40,3 +40,44 @@ def a_closed_port() -> int:
         listener.bind(("127.0.0.1", 0))
         port: int = listener.getsockname()[1]
         return port
+
+
+class Line:
+    """A line to a port on loopback that can be cut, and mended again on the same port of its own."""
+
+    def __init__(self, to_port: int) -> None:
+        self._to_port = to_port
+        self._server: asyncio.Server | None = None
+        self._pipes: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
+        self.port = 0
+
+    async def mend(self) -> None:
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port)
+        self.port = self._server.sockets[0].getsockname()[1]
+
+    async def cut(self) -> None:
+        """Nothing gets through, and nobody gets in."""
+        if self._server is not None:
+            self._server.close()
+        for task, writer in list(self._pipes.items()):
+            writer.transport.abort()
+            task.cancel()
+        await asyncio.gather(*self._pipes, return_exceptions=True)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        there, back = await asyncio.open_connection("127.0.0.1", self._to_port)
+        for source, sink in ((reader, back), (there, writer)):
+            task = asyncio.create_task(_pipe(source, sink))
+            self._pipes[task] = sink
+            task.add_done_callback(lambda done: self._pipes.pop(done, None))
+
+
+async def _pipe(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+    try:
+        while data := await source.read(65536):
+            sink.write(data)
+            await sink.drain()
+    except OSError:
+        pass
+    finally:
+        sink.close()

@@ -5,7 +5,14 @@ from pathlib import Path
 
 import pytest
 
-from api.settings import SETTINGS, ApiSettings, Reader, SettingError, load_environment
+from api.settings import (
+    SETTINGS,
+    ApiSettings,
+    Reader,
+    SettingError,
+    StoreSettings,
+    load_environment,
+)
 from controller.settings import ControllerSettings
 
 ROOT = Path(__file__).parents[1]
@@ -55,9 +62,11 @@ def test_the_readme_lists_every_setting_and_no_other() -> None:
 
 
 def test_the_defaults_of_the_table_are_those_of_the_classes() -> None:
-    assert api() == ApiSettings(api_key=SECRET, database_url=MINIMAL["DATABASE_URL"])
+    assert api() == ApiSettings(
+        api_key=SECRET, store=StoreSettings("postgres", MINIMAL["DATABASE_URL"])
+    )
     assert controller() == ControllerSettings(
-        database_url=MINIMAL["DATABASE_URL"], railway_token=SECRET
+        store=StoreSettings("postgres", MINIMAL["DATABASE_URL"]), railway_token=SECRET
     )
 
 

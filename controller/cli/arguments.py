@@ -7,7 +7,7 @@ from controller.local.state import DEFAULT_STATE
 
 _STORE = """
 The store is found by --database-url, then DATABASE_URL (also in .env), then <state>/run.json of a
-running `agent-pool up`."""
+running `agent-pool up`; with --records kubernetes by KUBECONFIG, the pod, or kubectl's usual file."""
 _EPILOG = """exit codes: 0 ok, 1 failed, 2 usage or setting, 4 not found, 5 timed out
 Every command has --help with examples."""
 
@@ -45,8 +45,14 @@ def _command(
         parser.add_argument(
             "--database-url", metavar="URL", help="the store (better: DATABASE_URL)"
         )
+        _which_store(parser)
         parser.add_argument("-n", "--namespace", help="default: POOL_NAMESPACE, else `default`")
     return parser
+
+
+def _which_store(parser: argparse.ArgumentParser) -> None:
+    kinds, says = ("postgres", "kubernetes"), "which store (POOL_RECORDS, else postgres)"
+    parser.add_argument("--records", choices=kinds, default="", help=says)
 
 
 def _state(parser: argparse.ArgumentParser) -> None:
@@ -85,8 +91,11 @@ def _local(commands: Commands) -> None:
 
 
 def _processes(commands: Commands, with_simulator: bool) -> None:
-    _command(commands, "controller", "run the controller alone", "controller")
-    _command(commands, "api", "run the sidecar (the REST door) alone", "api")
+    for process in (
+        _command(commands, "controller", "run the controller alone", "controller"),
+        _command(commands, "api", "run the sidecar (the REST door) alone", "api"),
+    ):
+        _which_store(process)
     simulator = _command(
         commands,
         "simulator",
@@ -99,6 +108,13 @@ def _processes(commands: Commands, with_simulator: bool) -> None:
         add_arguments(simulator)
     migrate = _command(commands, "migrate", "bring the store's schema up to date", "migrate", True)
     _state(migrate)
+    crds = _command(
+        commands,
+        "crds",
+        "print the custom resource definitions, for kubectl",
+        "crds | kubectl apply --server-side -f -\ncrds --output-dir crds",
+    )
+    crds.add_argument("--output-dir", metavar="DIR", help="a file for each there, instead of printing")
     version = _command(commands, "version", "show the version", "version\nversion -o json")
     _output(version)
 

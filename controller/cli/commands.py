@@ -7,6 +7,7 @@ import json
 import os
 import signal
 import time
+from collections.abc import Mapping
 from importlib.metadata import version as installed
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -27,23 +28,29 @@ DOWN_PATIENCE_S = 60.0
 # ---------------------------------------------------------------- one process
 
 
-def controller(_: argparse.Namespace) -> None:
+def controller(arguments: argparse.Namespace) -> None:
     import uvloop
 
     from controller.run import run
 
-    environ = environment()
+    environ = _choosing(arguments)
     settings = ControllerSettings.read(Reader(environ), environ)
-    logs.hide(*settings.secrets(), urlsplit(settings.database_url).password)
+    logs.hide(*settings.secrets(), urlsplit(settings.store.database_url).password)
     logs.configure(settings.log_format, settings.log_level, "controller")
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(run(settings))
 
 
-def api(_: argparse.Namespace) -> None:
+def api(arguments: argparse.Namespace) -> None:
     from api.__main__ import run
 
-    run()
+    run(_choosing(arguments))
+
+
+def _choosing(arguments: argparse.Namespace) -> Mapping[str, str]:
+    """The environment, with the store that the flag chooses."""
+    chosen = {"POOL_RECORDS": arguments.records} if arguments.records else {}
+    return {**environment(), **chosen}
 
 
 def simulator(arguments: argparse.Namespace) -> None:
@@ -65,6 +72,19 @@ def migrate(arguments: argparse.Namespace) -> None:
 
     applied = asyncio.run(bring_up(database_url(arguments)))
     print("\n".join(f"{name} applied" for name in applied) or "up to date")
+
+
+def crds(arguments: argparse.Namespace) -> None:
+    from api.crds import everything
+
+    if arguments.output_dir is None:
+        print("---\n".join(everything().values()), end="")
+        return
+    folder = Path(arguments.output_dir)
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, text in everything().items():
+        (folder / name).write_text(text)
+        print(f"{folder / name} written")
 
 
 def version(arguments: argparse.Namespace) -> None:

@@ -6,8 +6,9 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from api.records.postgres import PostgresRecords
-from api.settings import Reader, SettingError, load_environment
+from api.records import Records
+from api.records.opening import open_records
+from api.settings import Reader, SettingError, StoreSettings, load_environment
 from controller.local.state import StateFolder
 
 
@@ -18,23 +19,47 @@ def environment() -> Mapping[str, str]:
 
 def is_named(arguments: argparse.Namespace) -> bool:
     """Whether a flag or a variable says which store."""
-    return bool(arguments.database_url or environment().get("DATABASE_URL", "").strip())
-
-
-def database_url(arguments: argparse.Namespace) -> str:
-    """Raises SettingError where none of the three is there."""
     environ = environment()
-    flag = arguments.database_url
+    named = ("DATABASE_URL", "KUBECONFIG" if _kind(arguments) == "kubernetes" else "")
+    return bool(arguments.database_url or any(environ.get(n, "").strip() for n in named))
+
+
+def settings(arguments: argparse.Namespace) -> StoreSettings:
+    """Raises SettingError where none of the three is there."""
+    environ = dict(environment())
+    if arguments.database_url:
+        return StoreSettings(
+            "postgres", Reader({"DATABASE_URL": arguments.database_url}).database_url()
+        )
+    kind = _kind(arguments)
+    if kind:
+        environ["POOL_RECORDS"] = kind
     if is_named(arguments):
-        return Reader({"DATABASE_URL": flag} if flag else environ).database_url()
+        return Reader(environ).store()
     folder = StateFolder(Path(arguments.state))
     running = folder.read_running()
     if running is None or folder.holder() is None:  # One left by a kill -9 leads nowhere.
+        if kind == "kubernetes":  # In a pod, or with the usual kubeconfig.
+            return Reader(environ).store()
         problem = f"is not set, and nothing runs in {arguments.state}"
         raise SettingError(
             "DATABASE_URL", f"{problem}; set it, give --state, or start `agent-pool up`"
         )
-    return running.database_url
+    if running.kubeconfig:
+        return StoreSettings("kubernetes", kubeconfig=running.kubeconfig)
+    return StoreSettings("postgres", running.database_url)
+
+
+def _kind(arguments: argparse.Namespace) -> str:
+    return arguments.records or environment().get("POOL_RECORDS", "").strip()
+
+
+def database_url(arguments: argparse.Namespace) -> str:
+    """Of commands that only Postgres knows. Raises SettingError."""
+    found = settings(arguments)
+    if found.kind != "postgres":
+        raise SettingError("POOL_RECORDS", "is kubernetes, which has no database: use kubectl")
+    return found.database_url
 
 
 def namespace(arguments: argparse.Namespace) -> str:
@@ -43,9 +68,9 @@ def namespace(arguments: argparse.Namespace) -> str:
 
 
 @asynccontextmanager
-async def records(arguments: argparse.Namespace) -> AsyncIterator[PostgresRecords]:
+async def records(arguments: argparse.Namespace) -> AsyncIterator[Records]:
     """The store, open for one command."""
-    opened = await PostgresRecords.connect(database_url(arguments))
+    opened = await open_records(settings(arguments), scope=namespace(arguments))
     try:
         yield opened
     finally:

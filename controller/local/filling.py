@@ -5,7 +5,8 @@ import time
 
 from api.conditions import condition
 from api.records import NotFound, Records
-from api.records.postgres import PostgresRecords
+from api.records.opening import open_records
+from api.settings import StoreSettings
 from api.types import DEFAULT_POOL, AgentPool, Condition, Key
 from controller.local.plan import Plan
 from controller.local.progress import Progress
@@ -17,9 +18,9 @@ _BELIEVED_AFTER_S = 5.0  # What stalled it may stand in the status from before t
 _BAR = 20
 
 
-async def watch_it_fill(plan: Plan, database_url: str, progress: Progress) -> None:
+async def watch_it_fill(plan: Plan, store: StoreSettings, progress: Progress) -> None:
     """Returns when the pool `default` is warm, cannot fill, or patience is over."""
-    records = await PostgresRecords.connect(database_url)
+    records = await open_records(store, scope=plan.api.namespace)
     try:
         patience_s = PATIENCE_SIMULATED_S if plan.simulated else PATIENCE_REAL_S
         key = Key(plan.api.namespace, DEFAULT_POOL)

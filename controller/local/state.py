@@ -35,6 +35,7 @@ class Running:
     database_url: str = field(repr=False)
     pid: int
     version: str
+    kubeconfig: str = ""  # Where the records are on Kubernetes: then there is no database_url.
 
     def wire(self) -> dict[str, Any]:
         data = asdict(self)

@@ -16,7 +16,7 @@ import aiohttp
 from api.records import RecordsError
 from api.records.connection import connect
 from api.records.migrate import migrate
-from api.settings import SettingError
+from api.settings import SettingError, StoreSettings
 from controller.local.filling import watch_it_fill
 from controller.local.plan import Plan, command, environment_of, taken_port
 from controller.local.postgres import LocalPostgres
@@ -79,7 +79,9 @@ class Start:
                 self._step("controller", self._controller), self._step("sidecar", self._sidecar)
             )
             self._tell_programs()
-            await watch_it_fill(self._plan, self._database, self._progress)
+            await watch_it_fill(
+                self._plan, StoreSettings("postgres", self._database), self._progress
+            )
             self._last_word()
             await asyncio.Event().wait()
         finally:
@@ -111,7 +113,7 @@ class Start:
 
     async def _postgres(self) -> str:
         if not self._plan.own_postgres:
-            self._environ["DATABASE_URL"] = self._plan.api.database_url
+            self._environ["DATABASE_URL"] = self._plan.api.store.database_url
             return await _server_version(self._database)
         server = LocalPostgres(self._plan.state.folder)
         await self._supervisor.start(server)

@@ -7,7 +7,7 @@ import pytest
 
 from api.records import Unavailable
 from api.records.memory import MemoryRecords
-from api.settings import ApiSettings, SettingError
+from api.settings import ApiSettings, SettingError, StoreSettings
 from api.sidecar import Sidecar, serve
 from tests.rest.served import a_sidecar, said
 from tests.rest.world import World, a_world
@@ -63,5 +63,5 @@ async def test_a_taken_port_is_one_line_that_names_its_variable(variable: str) -
 async def test_a_database_that_is_not_there_names_its_variable_and_no_password() -> None:
     url = f"postgresql://user:secret-password@127.0.0.1:{a_closed_port()}/db"
     with pytest.raises(SettingError, match=r"^DATABASE_URL: ") as refused:
-        await serve(ApiSettings(api_key="k", database_url=url))
+        await serve(ApiSettings(api_key="k", store=StoreSettings("postgres", url)))
     assert "secret-password" not in str(refused.value)

@@ -1,0 +1,76 @@
+"""One kind followed for ever: listed, then watched from there; a gap that cannot be closed is listed anew."""
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from typing import Protocol
+
+from api.kubernetes.client import Api, Expired, Json
+from api.records import RecordsError
+
+log = logging.getLogger(__name__)
+
+AGAIN_FIRST_S, AGAIN_MAX_S = 0.5, 10.0
+SWEEP_EVERY_S = 600.0  # A list beside the watch: a deletion that no event told is found by it.
+
+
+class Sink(Protocol):
+    """Where it tells what it sees. Objects as the server writes them; versions are whole numbers."""
+
+    def replace(self, plural: str, objects: Sequence[Json], version: int) -> None:
+        """All there were at that version."""
+        ...
+
+    def changed(self, plural: str, kind: str, thing: Json) -> None:
+        """`kind`: ADDED, MODIFIED or DELETED."""
+        ...
+
+    def broken(self, plural: str, why: str) -> None:
+        """Nothing is heard for now; what is missed meanwhile comes later."""
+        ...
+
+
+class Reflector:
+    """`run()` until cancelled; it survives whatever the server does."""
+
+    def __init__(self, api: Api, path: str, plural: str, sink: Sink) -> None:
+        self._api = api
+        self._path = path
+        self._plural = plural
+        self._sink = sink
+
+    async def run(self) -> None:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._follow())
+            group.create_task(self._sweep())
+
+    async def _follow(self) -> None:
+        version, again_s = "", AGAIN_FIRST_S
+        while True:
+            try:
+                if not version:
+                    version = await self._list()
+                async for kind, thing in self._api.watch(self._path, version):
+                    version, again_s = thing["metadata"]["resourceVersion"], AGAIN_FIRST_S
+                    if kind != "BOOKMARK":
+                        self._sink.changed(self._plural, kind, thing)
+            except Expired:
+                version = ""
+            except (RecordsError, KeyError) as error:
+                log.info("%s: %s; again in %.1f s", self._plural, error, again_s)
+                self._sink.broken(self._plural, str(error))
+                await asyncio.sleep(again_s)
+                again_s = min(again_s * 2, AGAIN_MAX_S)
+
+    async def _list(self) -> str:
+        objects, version = await self._api.list(self._path)
+        self._sink.replace(self._plural, objects, int(version))
+        return version
+
+    async def _sweep(self) -> None:
+        while True:
+            await asyncio.sleep(SWEEP_EVERY_S)
+            try:
+                await self._list()
+            except RecordsError as error:
+                log.info("%s: the sweep comes later: %s", self._plural, error)

@@ -1,0 +1,128 @@
+"""What one process has seen of the API server: by watches, and by its own writes at once."""
+
+import asyncio
+from collections.abc import Sequence
+
+from api.kubernetes.client import Json
+from api.records import Bell, KindName, Unavailable
+from api.records.kubernetes_objects import CLASSES, key_in, parse_leniently, version_of
+from api.records.memory_bells import Door, bell_of
+from api.records.memory_tables import Change, Tables
+from api.types import AgentPool, Key, Kind, key_of
+
+LOOK = "pool.convos.org/look"  # Somebody wants this pool looked at; the value is new each time,
+LOOKED = "pool.convos.org/looked"  # and this is the controller's word that it was.
+ASKED = (LOOK, LOOKED)
+FIRST_LIST_S = 15.0
+
+
+class Cache:
+    """A sink of watches. Tables hold the newest version seen of each record; doors hear what changed."""
+
+    def __init__(self) -> None:
+        self.tables = Tables()
+        self.doors: list[Door] = []
+        self._unlisted = set(CLASSES)
+        self._listed = asyncio.Event()
+        self._deleted: set[str] = set()  # By uid: by us, and the watch has not said so yet.
+        self.trouble = "nothing was listed yet"
+
+    async def listed(self) -> None:
+        """Once each kind was listed. Raises Unavailable with what is in the way."""
+        try:
+            async with asyncio.timeout(FIRST_LIST_S):
+                await self._listed.wait()
+        except TimeoutError:
+            raise Unavailable(self.trouble) from None
+
+    # ---- what watches say
+
+    def replace(self, plural: str, objects: Sequence[Json], version: int) -> None:
+        """What is on no list any more is gone, unless it was written after that list."""
+        kind: KindName = CLASSES[plural].model_fields["kind"].default
+        here = {key_in(found) for found in objects}
+        for key, known in list(self.tables.by_kind[kind].items()):
+            if key not in here and version_of(known) <= version:
+                self._apply(Change(kind, key, None))
+        for found in objects:
+            self._saw(plural, found)
+        if plural in self._unlisted:
+            self._unlisted.discard(plural)
+            if not self._unlisted:
+                self._listed.set()
+                self.resync()
+
+    def changed(self, plural: str, kind: str, thing: Json) -> None:
+        if kind == "DELETED":
+            self._gone(plural, thing)
+        else:
+            self._saw(plural, thing)
+
+    def broken(self, plural: str, why: str) -> None:
+        self.trouble = f"{plural} cannot be watched: {why}"
+        self.resync()
+
+    def _saw(self, plural: str, found: Json) -> None:
+        meta = found["metadata"]
+        table = self.tables.by_kind[CLASSES[plural].model_fields["kind"].default]
+        known = table.get(key_in(found))
+        if meta["uid"] in self._deleted:
+            return
+        if known is not None and version_of(known) >= int(meta["resourceVersion"]):
+            return
+        thing = parse_leniently(plural, found)
+        if thing is not None:
+            self._apply(Change(thing.kind, key_of(thing), thing))
+
+    def _gone(self, plural: str, found: Json) -> None:
+        uid, key = found["metadata"]["uid"], key_in(found)
+        self._deleted.discard(uid)
+        kind: KindName = CLASSES[plural].model_fields["kind"].default
+        known = self.tables.by_kind[kind].get(key)
+        if known is not None and known.metadata.uid == uid:
+            self._apply(Change(kind, key, None))
+
+    # ---- what we wrote, or read one by one
+
+    def wrote(self, thing: Kind) -> None:
+        known = self.tables.by_kind[thing.kind].get(key_of(thing))
+        if known is None or version_of(known) < version_of(thing):
+            self._apply(Change(thing.kind, key_of(thing), thing))
+
+    def deleted(self, thing: Kind) -> None:
+        known = self.tables.by_kind[thing.kind].get(key_of(thing))
+        if known is not None and known.metadata.uid == thing.metadata.uid:
+            self._deleted.add(thing.metadata.uid)
+            self._apply(Change(thing.kind, key_of(thing), None))
+
+    # ---- doors
+
+    def resync(self) -> None:
+        for door in self.doors:
+            door.sever()
+
+    def ring(self, bell: Bell) -> None:
+        for door in self.doors:
+            door.ring(bell, 0)
+
+    def _apply(self, change: Change) -> None:
+        before: Kind | None = self.tables.by_kind[change.kind].get(change.key)
+        self.tables.apply(change)
+        if not self._listed.is_set():  # A resync tells of all of it.
+            return
+        after = change.thing
+        if isinstance(after, AgentPool) and isinstance(before, AgentPool):
+            self._tell_of_pool(change.key, before, after)
+        elif (thing := after or before) is not None:
+            self.ring(bell_of(thing, deleted=after is None))
+
+    def _tell_of_pool(self, key: Key, before: AgentPool, after: AgentPool) -> None:
+        """A pool rings for what its user changed; two of its annotations are bells themselves."""
+        old, new = before.metadata.annotations, after.metadata.annotations
+        for name in ASKED:
+            if name in new and new[name] != old.get(name):
+                self.ring(Bell("look" if name == LOOK else "looked", key.namespace, key.name))
+        asked = [{k: v for k, v in notes.items() if k not in ASKED} for notes in (old, new)]
+        said = [(p.spec, p.metadata.labels) for p in (before, after)]
+        if said[0] != said[1] or asked[0] != asked[1]:
+            self.ring(bell_of(after, deleted=False))
