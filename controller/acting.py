@@ -16,7 +16,7 @@ from api.types import (
 from controller import lifecycle, naming, template
 from controller.course import CREATES, Course, Verb, own_course
 from controller.environment import NO_CAPACITY_AGAIN_S, Environment
-from controller.railway import Gone, NoCapacity, NotReady, RailwayError, RateLimited, Refused
+from controller.railway import Gone, Make, NoCapacity, NotReady, RailwayError, RateLimited, Refused
 from controller.railway.budget import Lane
 from controller.storetime import StoreTime
 from controller.template import Recipe
@@ -134,7 +134,7 @@ class Actor:
     async def _perform(
         self, verb: Verb, instance: AgentInstance, pool: AgentPool | None, course: Course | None
     ) -> AgentInstance | None:
-        make = template.make(pool, instance, self._recipe) if pool else None
+        make = await self._make(pool, instance, verb) if pool else None
         urgent = verb is Verb.DELETE or self._is_urgent(pool_key(instance))
         lane = Lane.URGENT if urgent else Lane.CREATE
         extra = {"instance": instance.metadata.name}
@@ -148,6 +148,22 @@ class Actor:
         if course is None:
             return instance
         return await self._write_down(instance, verb, course, found)
+
+    async def _make(self, pool: AgentPool, instance: AgentInstance, verb: Verb) -> Make | None:
+        """What is sent, where that request sends it; Secrets are read now and kept nowhere."""
+        if verb not in (Verb.CREATE_WHOLE, Verb.PATCH, Verb.UPDATE_SETTINGS):
+            return None
+        refs = template.secret_refs(pool) if verb is not Verb.UPDATE_SETTINGS else {}
+        secrets = {}
+        for variable, ref in refs.items():
+            try:
+                namespace = pool.metadata.namespace
+                secrets[variable] = await self._records.secret(Key(namespace, ref.name), ref.key)
+            except NotFound:
+                said = f"template.env {variable}: the Secret {ref.name} has no {ref.key}: make it"
+                log.warning(said, extra={"pool": pool.metadata.name})
+                raise NotReady(said) from None
+        return template.make(pool, instance, self._recipe, secrets)
 
     async def _write_down(
         self, instance: AgentInstance, verb: Verb, course: Course, found: dict[str, str]

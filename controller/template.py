@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from api.scalars import is_reserved
-from api.types import AgentInstance, AgentPool, EnvVar, Key, Template, key_of
+from api.types import AgentInstance, AgentPool, EnvVar, Key, SecretKeyRef, Template, key_of
 from controller.railway import Make
 
 # What each choice needs, or the agent starts and never becomes ready (the agent's source, server.js).
@@ -37,6 +37,7 @@ class Recipe:
     secrets: tuple[bytes, ...] = field(repr=False)  # Instance secrets, the current one first.
     instance_variables: Mapping[str, str] = field(repr=False)  # Each `INSTANCE_<NAME>`, as set.
     auth_choice: str = "apiKey"  # One of AUTH_VARIABLES.
+    has_secrets: bool = False  # Whether the records can be asked for what a secretKeyRef names.
 
     @property
     def ignored(self) -> list[str]:
@@ -70,23 +71,33 @@ def owner_mark(owner_id: str, pool: AgentPool) -> str:
     return f"{owner_id}/{pool.metadata.namespace}/{pool.metadata.name}"
 
 
-def make(pool: AgentPool, instance: AgentInstance, recipe: Recipe) -> Make:
-    """All that Railway is told for this instance."""
+def secret_refs(pool: AgentPool) -> dict[str, SecretKeyRef]:
+    """By variable, the Secrets whose values its instances are made with."""
+    sources = {e.name: e.value_from for e in pool.spec.template.env if e.value_from}
+    return {name: s.secret_key_ref for name, s in sources.items() if s.secret_key_ref}
+
+
+def make(
+    pool: AgentPool, instance: AgentInstance, recipe: Recipe, secrets: Mapping[str, str]
+) -> Make:
+    """All that Railway is told for this instance. `secrets`: the value of each of `secret_refs`."""
     template = pool.spec.template
     return Make(
         name=instance.spec.service_name,
         source=template.source,
-        variables=variables(pool, instance.metadata.name, recipe),
+        variables=variables(pool, instance.metadata.name, recipe, secrets),
         port=template.port,
         healthcheck_path=template.healthcheck_path,
     )
 
 
-def variables(pool: AgentPool, instance_id: str, recipe: Recipe) -> dict[str, str]:
+def variables(
+    pool: AgentPool, instance_id: str, recipe: Recipe, secrets: Mapping[str, str]
+) -> dict[str, str]:
     """The seed's variables, then the pool's own, then ours, which nothing overrides."""
     password = recipe.instance_variables.get("INSTANCE_SETUP_PASSWORD")
     return {
-        **_given(pool, recipe),
+        **_given(pool, recipe, secrets),
         "POOL_MODE": "true",
         "POOL_API_KEY": agent_key(recipe.secret, instance_id),
         "POOL_AUTH_CHOICE": recipe.auth_choice,
@@ -97,20 +108,24 @@ def variables(pool: AgentPool, instance_id: str, recipe: Recipe) -> dict[str, st
     }
 
 
-def _given(pool: AgentPool, recipe: Recipe) -> dict[str, str]:
+def _given(pool: AgentPool, recipe: Recipe, secrets: Mapping[str, str]) -> dict[str, str]:
     """What the settings and the pool's template say, before ours."""
     return {
         "XMTP_ENV": "dev",
         **_passed_on(recipe),
         **{e.name: _value(e, recipe) or "" for e in pool.spec.template.env},
+        **secrets,
     }
 
 
 def template_hash(pool: AgentPool, recipe: Recipe) -> str:
-    """Changes when anything an instance is made of changes, values included; tells none of them."""
+    """Changes when anything an instance is made of changes, values included; tells none of them.
+
+    Of a Secret it knows the name alone: its value is read when an instance is created, and not before.
+    """
     parts = {
         "template": pool.spec.template.wire(),
-        "variables": variables(pool, "", recipe),
+        "variables": variables(pool, "", recipe, {}),
     }
     return _mac(recipe.secret, "template:" + json.dumps(parts, sort_keys=True))[:16]
 
@@ -133,11 +148,12 @@ class Hashes:
 
 def lacking(pool: AgentPool, recipe: Recipe) -> str | None:
     """Why no instance of this pool could ever become ready; None when nothing is missing."""
+    referred = secret_refs(pool) if recipe.has_secrets else {}
     for env in pool.spec.template.env:
-        if _value(env, recipe) is None:
+        if env.name not in referred and _value(env, recipe) is None:
             return _names_missing(env)
     needed = AUTH_VARIABLES[recipe.auth_choice]
-    if not _given(pool, recipe).get(needed):
+    if needed not in referred and not _given(pool, recipe, {}).get(needed):
         return f"{needed} is empty: set INSTANCE_{needed}, or name it in template.env"
     return None
 

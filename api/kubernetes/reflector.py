@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from api.kubernetes.client import Api, Expired, Json
@@ -28,6 +28,19 @@ class Sink(Protocol):
     def broken(self, plural: str, why: str) -> None:
         """Nothing is heard for now; what is missed meanwhile comes later."""
         ...
+
+
+class Feed(Protocol):
+    """Tells a sink for ever what there is and what changes. `paths`: of each plural to be followed."""
+
+    async def __call__(self, api: Api, paths: Mapping[str, str], sink: Sink) -> None: ...
+
+
+async def reflect(api: Api, paths: Mapping[str, str], sink: Sink) -> None:
+    """The feed that has no need of anything else: a reflector for each of them."""
+    async with asyncio.TaskGroup() as group:
+        for plural, path in paths.items():
+            group.create_task(Reflector(api, path, plural, sink).run())
 
 
 class Reflector:

@@ -203,6 +203,10 @@ class Records(Protocol):
 
     async def instance(self, key: Key) -> AgentInstance: ...
 
+    async def secret(self, name: Key, key: str) -> str:
+        """What a `secretKeyRef` names, read now. Raises NotFound; Invalid where the store has none."""
+        ...
+
     async def fate(self, instance: AgentInstance) -> Fate:
         """A live read, never from a cache: what became of the claim in its `claim_ref` (which is set)."""
         ...

@@ -13,6 +13,7 @@ from typing import TypeVar
 
 from api.kubernetes.client import Json
 from api.kubernetes.config import Cluster
+from api.kubernetes.reflector import Feed, reflect
 from api.records import (
     AlreadyExists,
     Bell,
@@ -72,8 +73,16 @@ TRIES = 5  # Of a write whose condition still holds though the version moved.
 class KubernetesRecords(KubernetesLooks):
     """One process's `Records` on one API server. `me`: how its events call it."""
 
-    def __init__(self, cluster: Cluster, *, scope: str | None, home: str, me: str = "") -> None:
-        super().__init__(cluster, scope=scope, home=home)
+    def __init__(
+        self,
+        cluster: Cluster,
+        *,
+        scope: str | None,
+        home: str,
+        me: str = "",
+        feed: Feed = reflect,
+    ) -> None:
+        super().__init__(cluster, scope=scope, home=home, feed=feed)
         self.recorder = Recorder(self.api, me or f"agent-pool-{secrets.token_hex(4)}", self.clock)
 
     # ---- how it writes

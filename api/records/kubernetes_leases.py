@@ -6,6 +6,7 @@ from datetime import datetime
 
 from api.kubernetes.client import Api, Json
 from api.records import AlreadyExists, Conflict, Installation, Lease, NotFound, RecordsError
+from api.types import Key
 
 SECRET = "agent-pool-installation"  # noqa: S105 - Its name.
 SECRET_MIN_BYTES = 32
@@ -31,6 +32,15 @@ async def installation(api: Api, namespace: str) -> Installation:
     if len(secret) < SECRET_MIN_BYTES:
         raise RecordsError(f"instanceSecret of the Secret {SECRET} is shorter than 32 bytes")
     return Installation(owner.decode(), secret)
+
+
+async def secret(api: Api, name: Key, key: str) -> str:
+    """Raises NotFound where there is no such Secret, or no such key in it."""
+    found = await api.get(f"/api/v1/namespaces/{name.namespace}/secrets/{name.name}")
+    try:
+        return base64.b64decode((found.get("data") or {})[key]).decode()
+    except (KeyError, ValueError):
+        raise NotFound(f"the Secret {name} has no text at {key}") from None
 
 
 async def read(api: Api, namespace: str, name: str) -> Lease:

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from api.kubernetes.client import Api, Json
 from api.kubernetes.config import Cluster
-from api.kubernetes.reflector import Reflector
+from api.kubernetes.reflector import Feed, reflect
 from api.records import (
     Bell,
     Bindable,
@@ -36,11 +36,14 @@ class KubernetesLooks:
     `scope`: the namespace it looks at, None for all; `home`: where leases and the installation's Secret are.
     """
 
-    def __init__(self, cluster: Cluster, *, scope: str | None, home: str) -> None:
+    def __init__(
+        self, cluster: Cluster, *, scope: str | None, home: str, feed: Feed = reflect
+    ) -> None:
         self.api = Api(cluster)
         self.cache = Cache()
         self.scope = scope
         self.home = home
+        self._feed = feed
         self._following: asyncio.Task[None] | None = None
 
     # ---- how it looks
@@ -53,13 +56,9 @@ class KubernetesLooks:
 
     def _follow(self) -> None:
         if self._following is None or self._following.done():
-            self._following = asyncio.create_task(self._reflect())
-
-    async def _reflect(self) -> None:
-        async with asyncio.TaskGroup() as group:
-            for plural in CLASSES:
-                path = path_of(plural, self.scope)
-                group.create_task(Reflector(self.api, path, plural, self.cache).run())
+            self._following = asyncio.ensure_future(
+                self._feed(self.api, {p: path_of(p, self.scope) for p in CLASSES}, self.cache)
+            )
 
     async def read(self, cls: type[Thing], key: Key) -> Thing:
         """Live. Raises NotFound."""
@@ -141,6 +140,9 @@ class KubernetesLooks:
         if not counted(instance):
             raise NotFound(f"{key} is not counted yet")
         return instance
+
+    async def secret(self, name: Key, key: str) -> str:
+        return await leases.secret(self.api, name, key)
 
     async def fate(self, instance: AgentInstance) -> Fate:
         ref = instance.spec.claim_ref

@@ -201,6 +201,9 @@ class MemoryRecords:
             raise NotFound(f"{key} is not counted yet")
         return instance
 
+    async def secret(self, name: Key, key: str) -> str:
+        raise Invalid("secretKeyRef: Kubernetes only; use valueFrom.env")
+
     async def fate(self, instance: AgentInstance) -> Fate:
         return (await self._live("fate")).fate(instance)
 

@@ -3,37 +3,40 @@
 import os
 
 from api.kubernetes.config import find_cluster
+from api.kubernetes.reflector import Feed, reflect
 from api.records import Records, RecordsError
 from api.records.kubernetes import KubernetesRecords
 from api.records.postgres import PostgresRecords
 from api.settings import SettingError, StoreSettings
 
 
-async def open_records(store: StoreSettings, *, scope: str | None, me: str = "") -> Records:
-    """`scope`: the namespace that matters here, None for all; `me`: who is to be named in events.
+async def open_records(store: StoreSettings, *, scope: str | None, feed: Feed = reflect) -> Records:
+    """`scope`: the namespace that matters here, None for all; `feed`: how Kubernetes is followed.
 
     Raises RecordsError where the store cannot be reached, SettingError where nothing says where it is.
     """
     if store.kind == "kubernetes":
-        return await open_kubernetes(store, scope=scope, me=me)
+        return await open_kubernetes(store, scope=scope, feed=feed)
     return await PostgresRecords.connect(store.database_url)
 
 
-async def open_or_refuse(store: StoreSettings, *, scope: str | None, me: str = "") -> Records:
+async def open_or_refuse(
+    store: StoreSettings, *, scope: str | None, feed: Feed = reflect
+) -> Records:
     """For a process that cannot start without its store. Raises SettingError."""
     try:
-        return await open_records(store, scope=scope, me=me)
+        return await open_records(store, scope=scope, feed=feed)
     except RecordsError as error:
         variable = "KUBECONFIG" if store.kind == "kubernetes" else "DATABASE_URL"
         raise SettingError(variable, str(error)) from None
 
 
 async def open_kubernetes(
-    store: StoreSettings, *, scope: str | None, me: str = ""
+    store: StoreSettings, *, scope: str | None, feed: Feed = reflect
 ) -> KubernetesRecords:
     """Leases and the installation's Secret are in the namespace of the context, or of the pod."""
     cluster = find_cluster({**os.environ, "KUBECONFIG": store.kubeconfig})
-    records = KubernetesRecords(cluster, scope=scope, home=cluster.namespace, me=me)
+    records = KubernetesRecords(cluster, scope=scope, home=cluster.namespace, feed=feed)
     try:
         await records.now()
     except RecordsError:

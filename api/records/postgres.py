@@ -215,6 +215,9 @@ class PostgresRecords:
     async def instance(self, key: Key) -> AgentInstance:
         return instance_of(await self._existing("instance", key))
 
+    async def secret(self, name: Key, key: str) -> str:
+        raise Invalid("secretKeyRef: Kubernetes only; use valueFrom.env")
+
     async def fate(self, instance: AgentInstance) -> Fate:
         meta, ref = instance.metadata, instance.spec.claim_ref
         if ref is None:

@@ -114,7 +114,9 @@ def _processes(commands: Commands, with_simulator: bool) -> None:
         "print the custom resource definitions, for kubectl",
         "crds | kubectl apply --server-side -f -\ncrds --output-dir crds",
     )
-    crds.add_argument("--output-dir", metavar="DIR", help="a file for each there, instead of printing")
+    crds.add_argument(
+        "--output-dir", metavar="DIR", help="a file for each there, instead of printing"
+    )
     version = _command(commands, "version", "show the version", "version\nversion -o json")
     _output(version)
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from api.records.memory import MemoryRecords
 from api.records.memory_store import MemoryStore
+from api.settings import StoreSettings
 from api.types import AgentPool, EnvVar, Key, Source
 from controller.declared import declare, declared
 from controller.settings import ControllerSettings
@@ -16,7 +17,7 @@ DEFAULT = Key("default", "default")
 
 def some_settings(**overrides: Any) -> ControllerSettings:
     base: dict[str, Any] = {
-        "database_url": "postgresql://test",
+        "store": StoreSettings("postgres", "postgresql://test"),
         "railway_token": "token",
         "source_repo": "xmtplabs/agent",
         "min_idle": 2,

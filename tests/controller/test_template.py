@@ -12,12 +12,18 @@ from controller.template import (
     key_id,
     lacking,
     make,
+    secret_refs,
     template_hash,
     variables,
 )
 from tests.builders import a_pool, an_instance
 
 NEW, OLD = b"n" * 32, b"o" * 32
+
+
+def from_secret(name: str) -> EnvVar:
+    ref = SecretKeyRef(name="s", key="k")
+    return EnvVar(name=name, value_from=ValueFrom(secret_key_ref=ref))
 
 
 def a_recipe(**overrides: Any) -> Recipe:
@@ -34,7 +40,7 @@ def a_pool_with(*env: EnvVar) -> Any:
 
 
 def test_an_agent_gets_the_seeds_variables_and_ours() -> None:
-    made = variables(a_pool(), "abcd1234", a_recipe())
+    made = variables(a_pool(), "abcd1234", a_recipe(), {})
     assert made == {
         "XMTP_ENV": "dev",
         "ANTHROPIC_API_KEY": "sk-ant",
@@ -57,7 +63,7 @@ def test_instance_variables_pass_on_without_their_prefix_but_for_reserved_names(
         "INSTANCE_": "nameless",
         "INSTANCE_SETUP_PASSWORD": "chosen",
     }
-    made = variables(a_pool(), "abcd1234", a_recipe(instance_variables=given))
+    made = variables(a_pool(), "abcd1234", a_recipe(instance_variables=given), {})
     assert (made["XMTP_ENV"], made["PORT"], made["SETUP_PASSWORD"]) == (
         "production",
         "8080",
@@ -70,17 +76,18 @@ def test_instance_variables_pass_on_without_their_prefix_but_for_reserved_names(
 def test_the_pools_own_variables_win_over_those_passed_on() -> None:
     own = EnvVar(name="XMTP_ENV", value="local")
     read = EnvVar(name="COPY", value_from=ValueFrom(env="INSTANCE_ANTHROPIC_API_KEY"))
-    made = variables(a_pool_with(own, read), "abcd1234", a_recipe())
+    made = variables(a_pool_with(own, read), "abcd1234", a_recipe(), {})
     assert (made["XMTP_ENV"], made["COPY"]) == ("local", "sk-ant")
 
 
 def test_the_same_record_and_settings_make_the_same_service_each_time() -> None:
     instance = an_instance(name="abcd1234")
-    assert make(a_pool(), instance, a_recipe()) == make(a_pool(), instance, a_recipe())
+    once, again = (make(a_pool(), instance, a_recipe(), {}) for _ in range(2))
+    assert once == again
 
 
 def test_no_two_instances_share_a_key_or_a_password() -> None:
-    one, two = (variables(a_pool(), name, a_recipe()) for name in ("abcd1234", "abcd1235"))
+    one, two = (variables(a_pool(), name, a_recipe(), {}) for name in ("abcd1234", "abcd1235"))
     assert one["POOL_API_KEY"] != two["POOL_API_KEY"]
     assert one["SETUP_PASSWORD"] != two["SETUP_PASSWORD"]
     assert one["POOL_API_KEY"] != one["SETUP_PASSWORD"]
@@ -128,16 +135,8 @@ def test_the_hash_does_not_change_with_the_size_of_the_pool() -> None:
             a_recipe(),
             "INSTANCE_NOT_SET",
         ),
-        (
-            (
-                EnvVar(
-                    name="X",
-                    value_from=ValueFrom(secret_key_ref=SecretKeyRef(name="s", key="k")),
-                ),
-            ),
-            a_recipe(),
-            "secretKeyRef",
-        ),
+        ((from_secret("X"),), a_recipe(), "secretKeyRef"),
+        ((from_secret("ANTHROPIC_API_KEY"),), a_recipe(has_secrets=True), None),
     ],
 )
 def test_a_pool_that_could_never_become_ready_is_told_what_it_lacks(
@@ -148,11 +147,21 @@ def test_a_pool_that_could_never_become_ready_is_told_what_it_lacks(
 
 
 def test_neither_a_secret_nor_a_value_is_in_the_repr() -> None:
-    shown = repr(a_recipe()) + repr(make(a_pool(), an_instance(), a_recipe()))
+    shown = repr(a_recipe()) + repr(make(a_pool(), an_instance(), a_recipe(), {}))
     assert "sk-ant" not in shown
     assert "nnnn" not in shown
 
 
 def test_a_template_has_a_port_that_its_agent_is_told() -> None:
     pool = a_pool(template=Template(source=a_pool().spec.template.source, port=9000))
-    assert variables(pool, "abcd1234", a_recipe())["PORT"] == "9000"
+    assert variables(pool, "abcd1234", a_recipe(), {})["PORT"] == "9000"
+
+
+def test_what_a_secret_holds_is_sent_and_is_in_no_hash() -> None:
+    pool, recipe = a_pool_with(from_secret("TOKEN")), a_recipe(has_secrets=True)
+    assert secret_refs(pool) == {"TOKEN": SecretKeyRef(name="s", key="k")}
+    made = make(pool, an_instance(name="abcd1234"), recipe, {"TOKEN": "t0ken"})
+    assert made.variables["TOKEN"] == "t0ken"
+    assert "t0ken" not in repr(made)
+    other = a_pool_with(EnvVar(name="TOKEN", value_from=ValueFrom(env="INSTANCE_TOKEN")))
+    assert template_hash(pool, recipe) != template_hash(other, recipe)

@@ -1,0 +1,238 @@
+"""kopf as the doorbell: what it sees of the three kinds reaches the records' cache; no more is asked of it.
+
+Only `on.event`: no finalizer, no annotation, no timer, not one PATCH (facts/kubernetes.md 1.2 to 1.6). It
+lives in a thread and a loop of its own, since it cancels what runs beside it when it ends, and is started
+again when it does. It says nothing of what vanished while it was not looking: a list after each of its own
+lists, and each ten minutes, finds that.
+"""
+
+import asyncio
+import dataclasses
+import logging
+import os
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import kopf
+
+from api.kubernetes.client import Api, Json
+from api.kubernetes.reflector import SWEEP_EVERY_S, Sink
+from api.records import RecordsError
+from api.types import API_VERSION
+
+log = logging.getLogger(__name__)
+
+AGAIN_AFTER_S = 1.0
+LISTED_AGAIN_AFTER_S = 0.5  # After the last event of a list of kopf's.
+LOGIN_LASTS = timedelta(minutes=10)  # A pod's token is rotated; kopf reads it anew then.
+
+Hear = Callable[[str, str | None, Json], None]
+
+
+class KopfFeed:
+    """A feed for `KubernetesRecords`. `scope`: the namespace to watch, None for all."""
+
+    def __init__(self, scope: str | None, kubeconfig: str = "") -> None:
+        self._scope = scope
+        if kubeconfig:  # kopf knows no other way to be told.
+            os.environ["KUBECONFIG"] = kubeconfig
+
+    async def __call__(self, api: Api, paths: Mapping[str, str], sink: Sink) -> None:
+        """For ever: lists, then listens; cancelled, kopf ends too."""
+        lists = _Lists(api, paths, sink)
+        loop = asyncio.get_running_loop()
+
+        def hear(plural: str, kind: str | None, thing: Json) -> None:
+            if kind is None:
+                lists.soon()
+            sink.changed(plural, kind or "MODIFIED", thing)
+
+        def from_its_thread(plural: str, kind: str | None, thing: Json) -> None:
+            loop.call_soon_threadsafe(hear, plural, kind, thing)
+
+        async with asyncio.TaskGroup() as group:
+            group.create_task(lists.run())
+            group.create_task(self._keep_ringing(tuple(paths), from_its_thread, sink))
+
+    async def _keep_ringing(self, plurals: tuple[str, ...], hear: Hear, sink: Sink) -> None:
+        while True:
+            ringing = _Ringing(self._scope, plurals, hear)
+            try:
+                await ringing.run()
+            finally:
+                ringing.stop()
+            log.warning("kopf has ended; it is started again")
+            sink.broken("kopf", "has ended")
+            await asyncio.sleep(AGAIN_AFTER_S)
+
+
+class _Lists:
+    """Lists of everything: at the start, soon after kopf's own, and each ten minutes."""
+
+    def __init__(self, api: Api, paths: Mapping[str, str], sink: Sink) -> None:
+        self._api = api
+        self._paths = paths
+        self._sink = sink
+        self._due = asyncio.Event()
+
+    def soon(self) -> None:
+        self._due.set()
+
+    async def run(self) -> None:
+        while True:
+            self._due.clear()
+            for plural, path in self._paths.items():
+                await self._list(plural, path)
+            try:
+                async with asyncio.timeout(SWEEP_EVERY_S):
+                    await self._due.wait()
+            except TimeoutError:
+                continue
+            await asyncio.sleep(LISTED_AGAIN_AFTER_S)
+
+    async def _list(self, plural: str, path: str) -> None:
+        while True:
+            try:
+                objects, version = await self._api.list(path)
+            except RecordsError as error:
+                self._sink.broken(plural, str(error))
+                await asyncio.sleep(AGAIN_AFTER_S)
+            else:
+                self._sink.replace(plural, objects, int(version))
+                return
+
+
+class _Ringing:
+    """One life of kopf, in a thread."""
+
+    def __init__(self, scope: str | None, plurals: tuple[str, ...], hear: Hear) -> None:
+        self._scope = scope
+        self._registry = _registry(plurals, hear)
+        self._inside: tuple[asyncio.AbstractEventLoop, asyncio.Event] | None = None
+
+    async def run(self) -> None:
+        """Until it ends by itself."""
+        ended = asyncio.Event()
+        loop = asyncio.get_running_loop()
+
+        def live() -> None:
+            try:
+                self._live()
+            finally:
+                loop.call_soon_threadsafe(ended.set)
+
+        threading.Thread(target=live, name="kopf", daemon=True).start()
+        await ended.wait()
+
+    def stop(self) -> None:
+        if self._inside is not None:
+            loop, flag = self._inside
+            if not loop.is_closed():
+                loop.call_soon_threadsafe(flag.set)
+
+    def _live(self) -> None:
+        try:
+            asyncio.run(self._operate())
+        except Exception as error:
+            log.warning("kopf: %s", type(error).__name__)
+
+    async def _operate(self) -> None:
+        flag = asyncio.Event()
+        self._inside = (asyncio.get_running_loop(), flag)
+        settings = kopf.OperatorSettings()
+        configure(settings)
+        await kopf.operator(
+            registry=self._registry,
+            settings=settings,
+            clusterwide=self._scope is None,
+            namespaces=[] if self._scope is None else [self._scope],
+            stop_flag=flag,
+            standalone=True,
+        )
+
+
+def _registry(plurals: tuple[str, ...], hear: Hear) -> kopf.OperatorRegistry:
+    registry = kopf.OperatorRegistry()
+    group, version = API_VERSION.split("/")
+
+    def listen(plural: str) -> None:
+        async def rung(event: Any, **_: Any) -> None:
+            hear(plural, event["type"], dict(event["object"]))
+
+        kopf.on.event(group, version, plural, registry=registry, id=plural)(rung)
+
+    for plural in plurals:
+        listen(plural)
+    kopf.on.login(registry=registry, id="login")(_login)
+    return registry
+
+
+async def _login(**kwargs: Any) -> kopf.ConnectionInfo | None:
+    found = kopf.login_with_service_account(**kwargs) or kopf.login_with_kubeconfig(**kwargs)
+    if found is None:
+        return None
+    until = datetime.now(UTC).replace(tzinfo=None) + LOGIN_LASTS
+    return dataclasses.replace(found, expiration=until)
+
+
+def configure(settings: kopf.OperatorSettings) -> None:
+    """facts/kubernetes.md 1.6: never a PATCH, never gives up, half the memory."""
+    settings.scanning.disabled = True
+    settings.posting.enabled = False
+    settings.peering.standalone = True
+    settings.queueing.idle_timeout = 0.1
+    settings.watching.server_timeout = 300
+    settings.watching.connect_timeout = 10
+    settings.watching.chunk_size = 500
+    settings.networking.request_timeout = 30
+    settings.networking.connect_timeout = 5
+    settings.networking.error_backoffs = Backoffs()
+    settings.networking.enforce_retry_after = True
+    settings.persistence.diffbase_storage = NoDiffBase()
+    settings.persistence.progress_storage = NoProgress()
+    settings.process.ultimate_exiting_timeout = None  # The process is ours to end.
+    logging.getLogger("kopf.objects").setLevel(logging.WARNING)
+
+
+class Backoffs:
+    """0.5 s, doubled up to 30 s, without end; anew for each request."""
+
+    def __iter__(self) -> Iterator[float]:
+        wait_s = 0.5
+        while True:
+            yield min(wait_s, 30.0)
+            wait_s *= 2
+
+
+class NoDiffBase(kopf.DiffBaseStorage):
+    """Keeps nothing: there is no handler that would compare."""
+
+    def build(self, **_: Any) -> Any:
+        return {}
+
+    def fetch(self, **_: Any) -> Any:
+        return None
+
+    def store(self, **_: Any) -> None:
+        return None
+
+
+class NoProgress(kopf.ProgressStorage):
+    """Keeps nothing: there is no handler that would be tried again."""
+
+    def fetch(self, **_: Any) -> Any:
+        return None
+
+    def store(self, **_: Any) -> None:
+        return None
+
+    def purge(self, **_: Any) -> None:
+        return None
+
+    def touch(self, **_: Any) -> None:
+        return None
+
+    def clear(self, *, essence: Any) -> Any:
+        return essence
