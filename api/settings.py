@@ -18,6 +18,7 @@ from api.scalars import Name, parse_duration
 from api.types import DEFAULT_NAMESPACE
 
 EXIT_SETTING = 2
+EVERY_NAMESPACE = "*"
 DOTENV_MAX_BYTES = 1024 * 1024
 LogFormat = Literal["auto", "json", "console"]
 LogLevel = Literal["debug", "info", "warning", "error"]
@@ -238,6 +239,14 @@ class Reader:
             self.asked.add("DATABASE_URL")
             return StoreSettings("kubernetes", kubeconfig=kubeconfig)
         return StoreSettings("postgres", self.database_url())
+
+    def scope(self, store: "StoreSettings") -> str | None:
+        """The one namespace that the controller looks at; None, on Kubernetes for `*`: all."""
+        if self.text("POOL_NAMESPACE") != EVERY_NAMESPACE:
+            return self.namespace()
+        if store.kind != "kubernetes":
+            raise SettingError("POOL_NAMESPACE", "* is for Kubernetes: name one namespace")
+        return None
 
     def namespace(self) -> str:
         check = TypeAdapter[str](Name).validate_python

@@ -7,17 +7,17 @@ lists, and each ten minutes, finds that.
 """
 
 import asyncio
-import dataclasses
 import logging
-import os
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import aiohttp
 import kopf
 
 from api.kubernetes.client import Api, Json
+from api.kubernetes.config import Cluster
 from api.kubernetes.reflector import SWEEP_EVERY_S, Sink
 from api.records import RecordsError
 from api.types import API_VERSION
@@ -26,6 +26,9 @@ log = logging.getLogger(__name__)
 
 AGAIN_AFTER_S = 1.0
 LISTED_AGAIN_AFTER_S = 0.5  # After the last event of a list of kopf's.
+IDENTITY: Any = (
+    "agent-pool"  # Said to nobody; else kopf asks for our user's name, and a pod's has none.
+)
 LOGIN_LASTS = timedelta(minutes=10)  # A pod's token is rotated; kopf reads it anew then.
 
 Hear = Callable[[str, str | None, Json], None]
@@ -34,10 +37,8 @@ Hear = Callable[[str, str | None, Json], None]
 class KopfFeed:
     """A feed for `KubernetesRecords`. `scope`: the namespace to watch, None for all."""
 
-    def __init__(self, scope: str | None, kubeconfig: str = "") -> None:
+    def __init__(self, scope: str | None) -> None:
         self._scope = scope
-        if kubeconfig:  # kopf knows no other way to be told.
-            os.environ["KUBECONFIG"] = kubeconfig
 
     async def __call__(self, api: Api, paths: Mapping[str, str], sink: Sink) -> None:
         """For ever: lists, then listens; cancelled, kopf ends too."""
@@ -54,18 +55,29 @@ class KopfFeed:
 
         async with asyncio.TaskGroup() as group:
             group.create_task(lists.run())
-            group.create_task(self._keep_ringing(tuple(paths), from_its_thread, sink))
+            group.create_task(
+                self._keep_ringing(api.cluster, tuple(paths), from_its_thread, sink, lists)
+            )
 
-    async def _keep_ringing(self, plurals: tuple[str, ...], hear: Hear, sink: Sink) -> None:
+    async def _keep_ringing(
+        self,
+        cluster: Cluster,
+        plurals: tuple[str, ...],
+        hear: Hear,
+        sink: Sink,
+        lists: "_Lists",
+    ) -> None:
         while True:
-            ringing = _Ringing(self._scope, plurals, hear)
+            ringing = _Ringing(self._scope, _registry(cluster, plurals, hear))
             try:
                 await ringing.run()
             finally:
                 ringing.stop()
             log.warning("kopf has ended; it is started again")
-            sink.broken("kopf", "has ended")
+            for plural in plurals:
+                sink.broken(plural, "kopf has ended")
             await asyncio.sleep(AGAIN_AFTER_S)
+            lists.soon()
 
 
 class _Lists:
@@ -107,9 +119,9 @@ class _Lists:
 class _Ringing:
     """One life of kopf, in a thread."""
 
-    def __init__(self, scope: str | None, plurals: tuple[str, ...], hear: Hear) -> None:
+    def __init__(self, scope: str | None, registry: kopf.OperatorRegistry) -> None:
         self._scope = scope
-        self._registry = _registry(plurals, hear)
+        self._registry = registry
         self._inside: tuple[asyncio.AbstractEventLoop, asyncio.Event] | None = None
 
     async def run(self) -> None:
@@ -150,10 +162,11 @@ class _Ringing:
             namespaces=[] if self._scope is None else [self._scope],
             stop_flag=flag,
             standalone=True,
+            identity=IDENTITY,
         )
 
 
-def _registry(plurals: tuple[str, ...], hear: Hear) -> kopf.OperatorRegistry:
+def _registry(cluster: Cluster, plurals: tuple[str, ...], hear: Hear) -> kopf.OperatorRegistry:
     registry = kopf.OperatorRegistry()
     group, version = API_VERSION.split("/")
 
@@ -165,16 +178,27 @@ def _registry(plurals: tuple[str, ...], hear: Hear) -> kopf.OperatorRegistry:
 
     for plural in plurals:
         listen(plural)
-    kopf.on.login(registry=registry, id="login")(_login)
+    kopf.on.login(registry=registry, id="login")(_login(cluster))
     return registry
 
 
-async def _login(**kwargs: Any) -> kopf.ConnectionInfo | None:
-    found = kopf.login_with_service_account(**kwargs) or kopf.login_with_kubeconfig(**kwargs)
-    if found is None:
-        return None
-    until = datetime.now(UTC).replace(tzinfo=None) + LOGIN_LASTS
-    return dataclasses.replace(found, expiration=until)
+def _login(cluster: Cluster) -> Callable[..., Awaitable[kopf.AiohttpSession]]:
+    """As we are known to the server ourselves; the token is read anew each time."""
+
+    async def login(**_: Any) -> kopf.AiohttpSession:
+        token = cluster.token()
+        session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(ssl=cluster.tls, limit=0),
+            headers={"Authorization": f"Bearer {token}"} if token else {},
+        )
+        return kopf.AiohttpSession(
+            server=cluster.server,
+            default_namespace=cluster.namespace,
+            aiohttp_session=session,
+            expiration=datetime.now(UTC) + LOGIN_LASTS if token else None,
+        )
+
+    return login
 
 
 def configure(settings: kopf.OperatorSettings) -> None:

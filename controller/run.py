@@ -39,7 +39,7 @@ async def run(settings: ControllerSettings) -> None:
         where.environment_id,
         clock=lambda: datetime.now(UTC),
     )
-    records = await open_or_refuse(settings.store, scope=settings.namespace, feed=_feed(settings))
+    records = await open_or_refuse(settings.store, scope=settings.scope, feed=_feed(settings))
     agents = HttpAgents(
         schemes=frozenset({settings.agent_scheme}), provision_timeout_s=settings.handover_timeout_s
     )
@@ -85,7 +85,7 @@ def _feed(settings: ControllerSettings) -> Feed:
         return reflect  # Never asked for.
     from controller.kopf_feed import KopfFeed  # A third of a second and 30 MB, where it is needed.
 
-    return KopfFeed(settings.namespace, settings.store.kubeconfig)
+    return KopfFeed(settings.scope)
 
 
 def _where(settings: ControllerSettings) -> RailwayRef:

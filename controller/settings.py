@@ -36,7 +36,7 @@ class ControllerSettings:
     railway_endpoint: str = RAILWAY_ENDPOINT
     railway_project_id: str | None = None
     railway_environment_id: str | None = None
-    namespace: str = DEFAULT_NAMESPACE
+    scope: str | None = DEFAULT_NAMESPACE  # None: every namespace.
     source_repo: str | None = None
     source_branch: str | None = None
     source_image: str | None = None
@@ -60,13 +60,14 @@ class ControllerSettings:
     @classmethod
     def read(cls, reader: Reader, environ: Mapping[str, str]) -> Self:
         """`environ` is the one behind `reader`: the INSTANCE_* come from it. Raises SettingError."""
+        store = reader.store()
         settings = cls(
-            store=reader.store(),
+            store=store,
             railway_token=reader.required("RAILWAY_API_TOKEN"),
             railway_endpoint=reader.parsed("RAILWAY_ENDPOINT", _endpoint, "an https:// URL"),
             railway_project_id=reader.text("RAILWAY_PROJECT_ID"),
             railway_environment_id=reader.text("RAILWAY_ENVIRONMENT_ID"),
-            namespace=reader.namespace(),
+            scope=reader.scope(store),
             source_repo=reader.text("RAILWAY_SOURCE_REPO"),
             source_branch=reader.text("RAILWAY_SOURCE_BRANCH"),
             source_image=reader.text("RAILWAY_SOURCE_IMAGE"),
@@ -89,6 +90,11 @@ class ControllerSettings:
         )
         settings._check()
         return settings
+
+    @property
+    def namespace(self) -> str:
+        """Where the pool `default` is that variables declare."""
+        return self.scope or DEFAULT_NAMESPACE
 
     def _check(self) -> None:
         """What two settings must be together."""

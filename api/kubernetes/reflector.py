@@ -26,7 +26,7 @@ class Sink(Protocol):
         ...
 
     def broken(self, plural: str, why: str) -> None:
-        """Nothing is heard for now; what is missed meanwhile comes later."""
+        """Nothing is heard for now; a list follows."""
         ...
 
 
@@ -71,6 +71,7 @@ class Reflector:
                 version = ""
             except (RecordsError, KeyError) as error:
                 log.info("%s: %s; again in %.1f s", self._plural, error, again_s)
+                version = ""
                 self._sink.broken(self._plural, str(error))
                 await asyncio.sleep(again_s)
                 again_s = min(again_s * 2, AGAIN_MAX_S)

@@ -128,11 +128,14 @@ class KubernetesRecords(KubernetesLooks):
 
     async def _all(self, writes: Iterable[Awaitable[Result]]) -> list[Result]:
         """All of them, each for itself; then the first error that any of them met."""
-        ends = await asyncio.gather(*writes, return_exceptions=True)
-        for end in ends:
-            if isinstance(end, BaseException):
-                raise end
-        return [end for end in ends if not isinstance(end, BaseException)]
+        tasks = [asyncio.ensure_future(write) for write in writes]
+        try:
+            await asyncio.gather(*tasks, return_exceptions=True)
+        except asyncio.CancelledError:
+            for task in tasks:
+                task.cancel()
+            raise
+        return [task.result() for task in tasks]
 
     # ---- what users write
     async def create_pool(self, pool: AgentPool) -> AgentPool:

@@ -22,7 +22,7 @@ class Cache:
     def __init__(self) -> None:
         self.tables = Tables()
         self.doors: list[Door] = []
-        self._unlisted = set(CLASSES)
+        self._to_list = set(CLASSES)
         self._listed = asyncio.Event()
         self._deleted: set[str] = set()  # By uid: by us, and the watch has not said so yet.
         self.trouble = "nothing was listed yet"
@@ -46,9 +46,9 @@ class Cache:
                 self._apply(Change(kind, key, None))
         for found in objects:
             self._saw(plural, found)
-        if plural in self._unlisted:
-            self._unlisted.discard(plural)
-            if not self._unlisted:
+        if plural in self._to_list:
+            self._to_list.discard(plural)
+            if not self._to_list:
                 self._listed.set()
                 self.resync()
 
@@ -59,8 +59,9 @@ class Cache:
             self._saw(plural, thing)
 
     def broken(self, plural: str, why: str) -> None:
+        """What was missed meanwhile the next list tells, and then a resync."""
         self.trouble = f"{plural} cannot be watched: {why}"
-        self.resync()
+        self._to_list.add(plural)
 
     def _saw(self, plural: str, found: Json) -> None:
         meta = found["metadata"]

@@ -83,7 +83,7 @@ def crds(arguments: argparse.Namespace) -> None:
     folder = Path(arguments.output_dir)
     folder.mkdir(parents=True, exist_ok=True)
     for name, text in everything().items():
-        (folder / name).write_text(text)
+        (folder / name).write_text(text, encoding="utf-8")
         print(f"{folder / name} written")
 
 

@@ -11,6 +11,7 @@ from typing import Protocol
 from api.records import Records
 from api.records.memory import MemoryRecords, Shape
 from api.records.memory_store import MemoryStore
+from tests.records.kubernetes_store import kubernetes
 from tests.records.postgres_store import postgres
 
 
@@ -95,5 +96,6 @@ STORES = {
     "memory in one write": Backing(partial(memory, Shape.ONE)),
     "memory in two writes": Backing(partial(memory, Shape.TWO)),
     "postgres 18": Backing(postgres, ("postgres_url",)),
+    "kubernetes": Backing(kubernetes, ("api_server",)),
     "postgres 15": Backing(postgres, ("postgres_15_url",)),
 }

@@ -14,7 +14,11 @@ from api.records import AlreadyExists, NotFound
 from api.records.kubernetes import KubernetesRecords
 from api.records.kubernetes_leases import SECRET
 from api.records.kubernetes_objects import CLASSES, path_of
+from api.types import API_VERSION
+from controller.local.apiserver import LocalApiServer
 from tests.sockets import Line
+
+ROOT = Path(__file__).parents[2]
 
 EVENTS = "/apis/events.k8s.io/v1/namespaces/{}/events"
 LEASES = "/apis/coordination.k8s.io/v1/namespaces/default/leases"
@@ -75,16 +79,25 @@ class KubernetesHarness:
                     await self.admin.delete(f"{head}/{plural}/{meta['name']}", meta["uid"])
 
 
+async def _define(admin: Api, server: LocalApiServer) -> None:
+    """Our kinds, once for each server."""
+    path = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
+    there = {d["metadata"]["name"] for d in (await admin.list(path))[0]}
+    if not all(f"{plural}.{API_VERSION.split('/')[0]}" in there for plural in CLASSES):
+        await server.apply(ROOT / "crds")
+
+
 @asynccontextmanager
-async def kubernetes(kubeconfig: Path) -> AsyncIterator[KubernetesHarness]:
+async def kubernetes(server: LocalApiServer) -> AsyncIterator[KubernetesHarness]:
     """An API server with our kinds; emptied of them."""
-    admin = Api(from_kubeconfig(kubeconfig))
-    harness = KubernetesHarness(kubeconfig, admin)
+    admin = Api(from_kubeconfig(server.kubeconfig))
+    harness = KubernetesHarness(server.kubeconfig, admin)
     try:
+        await _define(admin, server)
         await harness.empty()
         installation = {
             "metadata": {"name": SECRET},
-            "stringData": {"ownerId": "owner-1", "instanceSecret": "s" * 64},
+            "stringData": {"ownerId": "0123456789abcdef", "instanceSecret": "s" * 64},
         }
         with suppress(AlreadyExists):
             await admin.create(SECRETS, installation)

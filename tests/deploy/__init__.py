@@ -1,0 +1,1 @@
+"""What is deployed: kustomize, Helm, Argo CD and Flux, against a real API server with RBAC on."""

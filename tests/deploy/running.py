@@ -1,0 +1,106 @@
+"""The two processes as the shipped Deployments run them: their arguments, variables and service accounts.
+
+What a kubelet would add is added here: a kubeconfig with the account's token for the mounted one, ports of
+our own, the values of the Secrets. Railway is the simulator.
+"""
+
+import asyncio
+import json
+import os
+import signal
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import aiohttp
+
+from controller.local.apiserver import LocalApiServer
+from controller.local.children import Child
+from tests.deploy.rendered import NAMESPACE, Json, Name
+from tests.end_to_end.system import free_ports
+
+API_KEY = "key-of-the-api-for-these-tests"
+START_WITHIN_S = 60.0
+GRACE_S = 30.0  # terminationGracePeriodSeconds
+
+
+@dataclass
+class Running:
+    """Simulator, controller and sidecar of one installation; `objects` are what was applied."""
+
+    server: LocalApiServer
+    objects: Mapping[Name, Json]
+    folder: Path
+    children: dict[str, Child] = field(default_factory=dict)
+    ports: dict[str, str] = field(default_factory=dict)
+
+    async def start(self) -> None:
+        """Until both are ready to serve."""
+        names = ("PORT", "API_OPS_PORT", "CONTROLLER_OPS_PORT", "SIMULATOR", "AGENTS")
+        self.ports = {n: str(p) for n, p in zip(names, free_ports(len(names)), strict=True)}
+        told = await self._simulator()
+        railway = {
+            "RAILWAY_API_TOKEN": told["token"],
+            "RAILWAY_PROJECT_ID": told["projectId"],
+            "RAILWAY_ENVIRONMENT_ID": told["environmentId"],
+            "RAILWAY_ENDPOINT": told["endpoint"],
+            "AGENT_SCHEME": told["agentScheme"],
+            "INSTANCE_ANTHROPIC_API_KEY": "key-of-a-model",
+        }
+        await self._process("agent-pool-controller", railway, "CONTROLLER_OPS_PORT")
+        await self._process("agent-pool-api", {"POOL_API_KEY": API_KEY}, "PORT", "API_OPS_PORT")
+
+    async def stop(self) -> dict[str, int]:
+        """As the kubelet does: SIGTERM, and SIGKILL after the grace period; their exit codes."""
+        codes = {}
+        for name, child in reversed(self.children.items()):
+            await child.stop(signal.SIGTERM, patience_s=GRACE_S)
+            codes[name] = await child.wait()
+        return codes
+
+    def log(self, name: str) -> str:
+        return (self.folder / f"{name}.log").read_text()
+
+    def url(self, port: str) -> str:
+        return f"http://127.0.0.1:{self.ports[port]}"
+
+    async def _simulator(self) -> Json:
+        state = self.folder / "simulator"
+        words = ["simulator", "--state", str(state), "--pace", "at-once"]
+        words += ["--port", self.ports["SIMULATOR"], "--agent-port", self.ports["AGENTS"]]
+        await self._spawn("simulator", words, {})
+        told = state / "simulator.json"
+        async with asyncio.timeout(START_WITHIN_S):
+            while not told.exists():
+                await asyncio.sleep(0.05)
+        found: Json = json.loads(told.read_text())
+        return found
+
+    async def _process(self, name: str, secrets: Mapping[str, str], *ports: str) -> None:
+        spec = self.objects["Deployment", name]["spec"]["template"]["spec"]
+        (container,) = spec["containers"]
+        account = await self.server.kubeconfig_of(NAMESPACE, spec["serviceAccountName"])
+        env = {each["name"]: each.get("value", NAMESPACE) for each in container["env"]}
+        env |= {"KUBECONFIG": str(account), **secrets, **{p: self.ports[p] for p in ports}}
+        await self._spawn(name, container["args"], env)
+        async with asyncio.timeout(START_WITHIN_S):
+            await self._until_ready(name, self.url(ports[-1]) + "/readyz")
+
+    async def _spawn(self, name: str, words: Sequence[str], env: Mapping[str, str]) -> None:
+        kept = {k: os.environ[k] for k in ("PATH", "HOME") if k in os.environ}
+        argv = [sys.executable, "-m", "controller.cli", *words]
+        log = self.folder / f"{name}.log"
+        self.children[name] = await Child.spawn(argv, env=kept | dict(env), log=log)
+
+    async def _until_ready(self, name: str, url: str) -> None:
+        async with aiohttp.ClientSession() as http:
+            while self.children[name].ended is None:
+                try:
+                    async with http.get(url) as answer:
+                        if answer.status == 200:
+                            return
+                except aiohttp.ClientError:
+                    pass
+                await asyncio.sleep(0.1)
+        raise AssertionError(f"{name} ended:\n{self.log(name)}")
