@@ -4,10 +4,14 @@
 
 BIN := .venv/bin
 SEEDS ?= 2000
-.PHONY: up down test test-fast storm mutation bench lint format count lock clean runtime tools
+.PHONY: up up-kubernetes down test test-fast storm mutation bench lint format count lock clean runtime tools
 
 up: runtime
 	@exec $(BIN)/agent-pool up $(ARGS)
+
+# The same on a Kubernetes API server of our own, which is built first where the machine has none.
+up-kubernetes: runtime
+	@exec $(BIN)/agent-pool up --records kubernetes $(ARGS)
 
 down: runtime
 	@exec $(BIN)/agent-pool down $(ARGS)

@@ -71,9 +71,10 @@ def _local(commands: Commands) -> None:
     up = _command(
         commands,
         "up",
-        "start everything on this machine: Postgres, simulated Railway, controller, sidecar",
-        "up\nup --state /var/lib/agent-pool\nup --simulator '--pace slow'",
+        "start everything on this machine: the store, simulated Railway, controller, sidecar",
+        "up\nup --records kubernetes\nup --state /var/lib/agent-pool\nup --simulator '--pace slow'",
     )
+    _which_store(up)
     up.add_argument(
         "--simulator", default="", metavar="ARGUMENTS", help="further arguments of `simulator`"
     )

@@ -116,7 +116,7 @@ def up(arguments: argparse.Namespace) -> None:
     from controller.local.up import up as start
 
     state = StateFolder(Path(arguments.state))
-    environ = environment()
+    environ = _choosing(arguments)
     state.make()
     with state.locked():
         plan = make_plan(environ, state, arguments.simulator)

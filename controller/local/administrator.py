@@ -19,7 +19,11 @@ _NAME = "agent-pool"
 
 
 class ServerRefused(Exception):
-    """The API server, or kubectl in front of it, said no. Its text says why."""
+    """The API server, or kubectl in front of it, said no. Its text says why; `code` is 0 from kubectl."""
+
+    def __init__(self, said: str, code: int = 0) -> None:
+        super().__init__(said)
+        self.code = code
 
 
 class Administrator:
@@ -49,7 +53,7 @@ class Administrator:
         async with self.http() as http, http.request(method, path, json=body) as answer:
             told: dict[str, Any] = await answer.json()
             if answer.status >= 400:
-                raise ServerRefused(f"{answer.status} {told.get('message', '')}")
+                raise ServerRefused(f"{answer.status} {told.get('message', '')}", answer.status)
             return told
 
     async def kubectl(
@@ -75,9 +79,15 @@ class Administrator:
 
     async def apply(self, *paths: Path) -> None:
         """Apply files or folders of manifests; the kinds that they define can be used afterwards."""
-        files = [f"--filename={path}" for path in paths]
+        await self._apply([f"--filename={path}" for path in paths])
+
+    async def apply_text(self, manifests: str) -> None:
+        """The same with manifests as they would be in a file."""
+        await self._apply(["--filename=-"], manifests)
+
+    async def _apply(self, files: list[str], stdin: str | None = None) -> None:
         words = ("apply", "--server-side", "--force-conflicts", "--output=name")
-        named = (await self.kubectl(*words, *files)).split()
+        named = (await self.kubectl(*words, *files, stdin=stdin)).split()
         kinds = [name for name in named if name.startswith("customresourcedefinition")]
         if kinds:
             await self.kubectl("wait", "--for=condition=Established", "--timeout=60s", *kinds)
@@ -88,13 +98,13 @@ class Administrator:
         answer = await self.ask("POST", path, {"spec": {"expirationSeconds": lasts_s}})
         return str(answer["status"]["token"])
 
-    async def kubeconfig_of(self, namespace: str, account: str) -> Path:
+    async def kubeconfig_of(self, namespace: str, account: str, *, lasts_s: int = 3600) -> Path:
         """A kubeconfig (0600) of this service account, its token in a file beside it (`<name>.token`),
         which is read anew at each use; asked again, the same files with a new token."""
         path = self._home / "users" / f"{namespace}.{account}"
         path.parent.mkdir(mode=0o700, exist_ok=True)
         token = path.with_name(f"{path.name}.token")
-        write_private(token, await self.token(namespace, account))
+        write_private(token, await self.token(namespace, account, lasts_s=lasts_s))
         write_private(path, self._config({"tokenFile": str(token)}, namespace))
         return path
 

@@ -31,7 +31,7 @@ SERVER = "kube-apiserver"
 START_PATIENCE_S = 120.0  # 3 s where the machine has nothing else to do.
 STOP_PATIENCE_S = 10.0
 _LOOK_AGAIN_S = 0.05
-_MEND = "choose another folder with --state, or set KUBECONFIG to a cluster of your own"
+_MEND = "choose another folder with --state"
 _SOCKET, _HTTP_SOCKET, _PEER_SOCKET = "etcd.sock", "http.sock", "peer.sock"
 _COMPLAINT = re.compile(r"^panic: |^Error: |^[EF]\d{4} |\t(fatal|panic|error)\t")  # Go, klog, zap.
 # Relative to the folder that both run in: the whole path may be longer than a socket's may.
@@ -228,7 +228,7 @@ class LocalApiServer(Administrator):
             if ended or gone_s > START_PATIENCE_S:
                 said = _complaint(self._log(ended or name), self._logged[ended or name]) or lack
                 raise SettingError("--state", f"{ended or name} did not start ({said}); {_MEND}")
-            self._tell(f"{name}: {lack}, {gone_s:.0f} s")
+            self._tell(f"{name}: {gone_s:.0f} s")
             await asyncio.sleep(_LOOK_AGAIN_S)
 
     async def _etcd_unready(self) -> str:

@@ -44,13 +44,16 @@ class Plan:
 
 def make_plan(environ: Mapping[str, str], state: StateFolder, simulator: str = "") -> Plan:
     """`simulator`: further arguments for it. Raises SettingError for whatever is known to be wrong."""
+    on_kubernetes = environ.get("POOL_RECORDS", "").strip() == "kubernetes"
     own_postgres = not environ.get("DATABASE_URL", "").strip()
     simulated = not environ.get("RAILWAY_API_TOKEN", "").strip()
     filled, notes = dict(environ), []
+    if on_kubernetes and filled.pop("KUBECONFIG", "").strip():
+        notes = ["KUBECONFIG is not used: `up` runs an API server of its own"]
     if not filled.get("POOL_API_KEY", "").strip():
         filled["POOL_API_KEY"] = state.api_key()
     if simulated:
-        notes = [*_not_used(filled), *_fill_in_a_pool(filled)]
+        notes += [*_not_used(filled), *_fill_in_a_pool(filled)]
         filled.update(RAILWAY_ENDPOINT="", AGENT_SCHEME="")
     known = {**_UNKNOWN_YET, **{k: v for k, v in filled.items() if v.strip()}}
     reader = Reader(known)

@@ -13,15 +13,11 @@ from typing import Any
 
 import aiohttp
 
-from api.records import RecordsError
-from api.records.connection import connect
-from api.records.migrate import migrate
-from api.settings import SettingError, StoreSettings
 from controller.local.filling import watch_it_fill
 from controller.local.plan import Plan, command, environment_of, taken_port
-from controller.local.postgres import LocalPostgres
 from controller.local.progress import Progress
 from controller.local.state import Running
+from controller.local.stores import LocalStore, PostgresStore
 from controller.local.supervisor import Program, Supervisor, bound_logs
 
 PORTS_PATIENCE_S = 10.0  # What a kill -9 left behind ends by itself, but not at once.
@@ -65,6 +61,7 @@ class Start:
         self._progress = progress
         self._http = http
         self._environ = dict(plan.environ)
+        self._store = _store_of(plan, supervisor, progress)
         self._simulator: str | None = None
 
     async def run(self) -> None:
@@ -72,24 +69,22 @@ class Start:
         await self._ports()
         logs = asyncio.create_task(bound_logs(self._plan.state.logs))
         try:
-            await _together(self._store(), self._step("Railway", self._railway))
+            await _together(self._start_store(), self._step("Railway", self._railway))
             for note in self._plan.notes:
                 self._progress.say(f"    {note}")
             await _together(
                 self._step("controller", self._controller), self._step("sidecar", self._sidecar)
             )
             self._tell_programs()
-            await watch_it_fill(
-                self._plan, StoreSettings("postgres", self._database), self._progress
-            )
+            await watch_it_fill(self._plan, self._store.reached(), self._progress)
             self._last_word()
             await asyncio.Event().wait()
         finally:
             logs.cancel()
 
-    async def _store(self) -> None:
-        await self._step("Postgres", self._postgres)
-        await self._step("schema", self._schema)
+    async def _start_store(self) -> None:
+        for name, act in self._store.steps():
+            await self._step(name, act)
 
     async def _step(self, name: str, act: Callable[[], Awaitable[str]]) -> None:
         began = time.monotonic()
@@ -106,26 +101,6 @@ class Start:
             await asyncio.sleep(0.1)
 
     # ---- the parts
-
-    @property
-    def _database(self) -> str:
-        return self._environ["DATABASE_URL"]
-
-    async def _postgres(self) -> str:
-        if not self._plan.own_postgres:
-            self._environ["DATABASE_URL"] = self._plan.api.store.database_url
-            return await _server_version(self._database)
-        server = LocalPostgres(self._plan.state.folder)
-        await self._supervisor.start(server)
-        self._environ["DATABASE_URL"] = server.url
-        return f"{await _server_version(self._database)} of our own, data in {server.home}"
-
-    async def _schema(self) -> str:
-        try:
-            applied = await migrate(self._database)
-        except RecordsError as error:
-            raise SettingError("DATABASE_URL", str(error)) from None
-        return f"{len(applied)} migrations applied" if applied else "up to date"
 
     async def _railway(self) -> str:
         plan = self._plan
@@ -159,7 +134,7 @@ class Start:
         return self._plan.url
 
     def _program(self, name: str, argv: list[str], ready: Callable[[], Awaitable[bool]]) -> Program:
-        env = environment_of(name, self._environ)
+        env = environment_of(name, {**self._environ, **self._store.environ(name)})
         return Program(name, argv, env, self._plan.state.log(name), ready)
 
     async def _ok(self, url: str) -> bool:
@@ -171,14 +146,16 @@ class Start:
     # ---- what is told
 
     def _tell_programs(self) -> None:
+        store = self._store.reached()
         self._plan.state.write_running(
             Running(
                 api=self._plan.url,
                 ops=self._plan.ops,
                 simulator=self._simulator,
-                database_url=self._database,
+                database_url=store.database_url,
                 pid=os.getpid(),
                 version=version("agent-pool"),
+                kubeconfig=store.kubeconfig,
             )
         )
 
@@ -186,9 +163,18 @@ class Start:
         key = self._plan.api.api_key
         self._progress.say(
             f"\nReady. Open {self._plan.url} or claim an agent:\n\n{claim_by_curl(self._plan.url, key)}\n\n"
+            f"{self._store.lines()}"
             f"  address  {self._plan.url}\n  key      {key}\n"
             f"  logs     {self._plan.state.logs}\n\nCtrl-C stops everything."
         )
+
+
+def _store_of(plan: Plan, supervisor: Supervisor, progress: Progress) -> LocalStore:
+    if plan.api.store.kind == "postgres":
+        return PostgresStore(plan, supervisor)
+    from controller.local.on_kubernetes import KubernetesStore
+
+    return KubernetesStore(plan, supervisor, progress)
 
 
 async def _together(*steps: Coroutine[Any, Any, None]) -> None:
@@ -227,15 +213,3 @@ async def _listens(port: int) -> bool:
         return False
     writer.close()
     return True
-
-
-async def _server_version(url: str) -> str:
-    """Raises SettingError where nobody answers there, or not to us."""
-    try:
-        connection = await connect(url)
-    except RecordsError as error:
-        raise SettingError("DATABASE_URL", f"{error}; is it right, and does it run?") from None
-    try:
-        return "PostgreSQL " + ".".join(str(n) for n in connection.get_server_version()[:2])
-    finally:
-        await connection.close()
