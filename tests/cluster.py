@@ -18,10 +18,20 @@ from controller.local.apiserver import LocalApiServer
 from controller.local.binaries import Binaries, kubernetes_binaries
 from controller.local.progress import Progress
 
+LEFT_OUT = "--without-api-server"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        LEFT_OUT, action="store_true", help="skip the tests that need a real API server"
+    )
+
 
 @pytest.fixture(scope="session")
-def binaries() -> Binaries:
+def binaries(request: pytest.FixtureRequest) -> Binaries:
     """kube-apiserver, kubectl and etcd; built first where need be, told on stderr past pytest's capture."""
+    if request.config.getoption(LEFT_OUT):
+        pytest.skip(f"needs an API server, and {LEFT_OUT} was said")
     with open(sys.__stderr__.fileno(), "w", closefd=False) as out:  # type: ignore[union-attr]
         return asyncio.run(kubernetes_binaries(Progress(out)))
 

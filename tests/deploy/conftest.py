@@ -13,8 +13,8 @@ from tests.deploy.rendered import Helm, Kustomize
 
 
 @pytest.fixture(scope="session")
-def helm_program() -> Path:
-    """Helm, built first where need be, told on stderr past pytest's capture."""
+def helm_program(binaries: Binaries) -> Path:
+    """Helm, built first where need be, told on stderr past pytest's capture; left out as the others are."""
     with open(sys.__stderr__.fileno(), "w", closefd=False) as out:  # type: ignore[union-attr]
         return asyncio.run(helm_binary(Progress(out)))
 
