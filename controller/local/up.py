@@ -14,10 +14,11 @@ from typing import Any
 import aiohttp
 
 from controller.local.filling import watch_it_fill
+from controller.local.on_postgres import PostgresStore
 from controller.local.plan import Plan, command, environment_of, taken_port
 from controller.local.progress import Progress
 from controller.local.state import Running
-from controller.local.stores import LocalStore, PostgresStore
+from controller.local.stores import LocalStore
 from controller.local.supervisor import Program, Supervisor, bound_logs
 
 PORTS_PATIENCE_S = 10.0  # What a kill -9 left behind ends by itself, but not at once.

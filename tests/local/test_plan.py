@@ -121,3 +121,12 @@ def test_the_curl_is_one_line_for_any_shell() -> None:
     line = claim_by_curl("http://127.0.0.1:3001", "it's")
     assert "\n" not in line
     assert """'Authorization: Bearer it'"'"'s'""" in line
+
+
+def test_on_kubernetes_whichever_cluster_the_shell_points_to_is_left_alone(
+    state: StateFolder,
+) -> None:
+    plan = make_plan({"POOL_RECORDS": "kubernetes", "KUBECONFIG": "/somebodys/cluster"}, state)
+    assert plan.api.store.kind == plan.controller.store.kind == "kubernetes"
+    assert "KUBECONFIG" not in plan.environ
+    assert plan.notes[0].startswith("KUBECONFIG is not used")
