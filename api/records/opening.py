@@ -6,7 +6,12 @@ from api.kubernetes.config import find_cluster
 from api.kubernetes.reflector import Feed, reflect
 from api.records import Records, RecordsError
 from api.records.kubernetes import KubernetesRecords
+from api.records.kubernetes_moving import KubernetesMoving
+from api.records.memory import MemoryRecords
+from api.records.memory_moving import MemoryMoving
+from api.records.moving import Moving
 from api.records.postgres import PostgresRecords
+from api.records.postgres_moving import PostgresMoving
 from api.settings import SettingError, StoreSettings
 
 
@@ -43,3 +48,15 @@ async def open_kubernetes(
         await records.close()
         raise
     return records
+
+
+def moving_of(records: Records) -> Moving:
+    """The same store, to be moved out of or into."""
+    match records:
+        case KubernetesRecords():
+            return KubernetesMoving(records)
+        case PostgresRecords():
+            return PostgresMoving(records)
+        case MemoryRecords():
+            return MemoryMoving(records)
+    raise TypeError(f"{type(records).__name__} cannot be moved")
