@@ -6,9 +6,10 @@ from datetime import datetime
 
 from api.kubernetes.client import Api, Json
 from api.records import AlreadyExists, Conflict, Installation, Lease, NotFound, RecordsError
+from api.records.moving import INSTALLATION
 from api.types import Key
 
-SECRET = "agent-pool-installation"  # noqa: S105 - Its name.
+SECRET = INSTALLATION  # Its name.
 SECRET_MIN_BYTES = 32
 OURS = (
     "app.kubernetes.io/part-of",

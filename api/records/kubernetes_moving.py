@@ -1,7 +1,6 @@
 """A move out of or into a cluster. A record is brought by two writes: itself, then its status."""
 
 import asyncio
-import base64
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from datetime import datetime
@@ -20,7 +19,7 @@ from api.records.kubernetes_objects import (
     written,
 )
 from api.records.memory_tables import obeys_its_kind
-from api.records.moving import IMPORT, Lead, may_drop, must_arrive, pool_of_it
+from api.records.moving import IMPORT, Lead, may_drop, must_arrive, pool_of_it, secret_of
 from api.types import AgentPool, Kind, key_of
 
 AT_ONCE = 32  # As many as the client sends.
@@ -90,21 +89,6 @@ class KubernetesMoving:
         meta = thing.metadata
         await self._api.delete(object_path(thing), meta.uid, meta.resource_version)
         self._records.cache.deleted(thing)
-
-
-def secret_of(installation: Installation) -> Json:
-    """The Secret that says which installation this is."""
-    values = {
-        "ownerId": installation.owner_id.encode(),
-        "instanceSecret": installation.instance_secret,
-    }
-    return {
-        "apiVersion": "v1",
-        "kind": "Secret",
-        "metadata": {"name": SECRET},
-        "type": "Opaque",
-        "data": {name: base64.b64encode(value).decode() for name, value in values.items()},
-    }
 
 
 def _lead(found: Json) -> Lead:

@@ -4,10 +4,11 @@ What moves bears IMPORT until all of it is there: nobody acts on it, and what a 
 or made anew. Uids are each store's own, so a record that moved remembers which it had (ORIGIN).
 """
 
+import base64
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Protocol
+from typing import Any, Protocol
 
 from api.records import Installation, Invalid, Thing
 from api.types import AgentPool, Key, Kind, Meta, key_of, pool_key
@@ -15,6 +16,7 @@ from api.types import AgentPool, Key, Kind, Meta, key_of, pool_key
 IMPORT = "pool.convos.org/import"  # Its import has not ended.
 ORIGIN = "pool.convos.org/imported-from"  # Its uid in the store that it came from.
 CREATED = "pool.convos.org/created-at"  # When it was created there: order and deadlines go on.
+INSTALLATION = "agent-pool-installation"  # The Secret that holds an `Installation`.
 LISTED_MAX = 1_000_000  # Claims of one namespace; more never were in a store.
 
 
@@ -91,3 +93,18 @@ def created_at(told: str | None, stored: datetime) -> datetime:
     except ValueError:
         return stored
     return then if then.tzinfo is not None and then < stored else stored
+
+
+def secret_of(installation: Installation) -> dict[str, Any]:
+    """The Secret that says which installation this is."""
+    values = {
+        "ownerId": installation.owner_id.encode(),
+        "instanceSecret": installation.instance_secret,
+    }
+    return {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": {"name": INSTALLATION},
+        "type": "Opaque",
+        "data": {name: base64.b64encode(value).decode() for name, value in values.items()},
+    }

@@ -15,13 +15,16 @@ from api.records.postgres_moving import PostgresMoving
 from api.settings import SettingError, StoreSettings
 
 
-async def open_records(store: StoreSettings, *, scope: str | None, feed: Feed = reflect) -> Records:
-    """`scope`: the namespace that matters here, None for all; `feed`: how Kubernetes is followed.
+async def open_records(
+    store: StoreSettings, *, scope: str | None, feed: Feed = reflect, home: str = ""
+) -> Records:
+    """`scope`: the namespace that matters here, None for all; `feed`: how Kubernetes is followed; `home`:
+    where leases and the installation's Secret are, "" for the namespace of the context or of the pod.
 
     Raises RecordsError where the store cannot be reached, SettingError where nothing says where it is.
     """
     if store.kind == "kubernetes":
-        return await open_kubernetes(store, scope=scope, feed=feed)
+        return await open_kubernetes(store, scope=scope, feed=feed, home=home)
     return await PostgresRecords.connect(store.database_url)
 
 
@@ -37,11 +40,11 @@ async def open_or_refuse(
 
 
 async def open_kubernetes(
-    store: StoreSettings, *, scope: str | None, feed: Feed = reflect
+    store: StoreSettings, *, scope: str | None, feed: Feed = reflect, home: str = ""
 ) -> KubernetesRecords:
-    """Leases and the installation's Secret are in the namespace of the context, or of the pod."""
+    """As `open_records`."""
     cluster = find_cluster({**os.environ, "KUBECONFIG": store.kubeconfig})
-    records = KubernetesRecords(cluster, scope=scope, home=cluster.namespace, feed=feed)
+    records = KubernetesRecords(cluster, scope=scope, home=home or cluster.namespace, feed=feed)
     try:
         await records.now()
     except RecordsError:
