@@ -203,9 +203,12 @@ def _serving(instance: AgentInstance, uids: Mapping[str, str]) -> AgentInstance:
 
 
 def _says_the_same(there: Record, wanted: Record) -> bool:
-    mine, yours = admitted(there.metadata), admitted(wanted.metadata)
-    return (
-        (there.spec, there.status) == (wanted.spec, wanted.status)
-        and mine.labels == yours.labels
-        and mine.annotations == yours.annotations
+    """But for when it was created: who was created with it may have gone, and its place is taken already."""
+    mine, yours = (
+        {k: v for k, v in admitted(r.metadata).annotations.items() if k != CREATED}
+        for r in (there, wanted)
+    )
+    return (there.spec, there.status, there.metadata.labels, mine) == (
+        *(wanted.spec, wanted.status, wanted.metadata.labels),
+        yours,
     )

@@ -98,6 +98,7 @@ async def both(
     await server.apply(DEPLOY.parent / "crds")
     text = await kustomize.text(OVERLAYS / "namespace")
     await server.kubectl("apply", "--server-side", "--force-conflicts", "-f", "-", stdin=text)
+    await server.kubectl("get", "apool,aclaim,ainst", "-A")  # Its kinds are served from now on.
     overlay = await kustomize.overlay("namespace")
     running = Both(server, overlay, tmp_path, url_of_rows=postgres_url)
     try:
