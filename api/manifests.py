@@ -1,10 +1,12 @@
-"""Manifests: the YAML that kubectl takes, read into pools and claims.
+"""Manifests: the YAML that kubectl takes, read into pools and claims; and what `get` exports, with instances.
 
 YAML 1.2's few plain types (so `no`, `12:30` and `2026-01-01` stay text), no tags, no key twice, bounded in
 size, depth and what aliases expand to. Everything that is wrong is said at once: file, document, line,
 field, value (never of a field that may hold a secret), rule.
 """
 
+import base64
+import binascii
 import json
 import re
 from collections.abc import Iterator, Sequence
@@ -16,22 +18,44 @@ import yaml
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from api.types import API_VERSION, DEFAULT_NAMESPACE, AgentClaim, AgentPool
+from api.records import Installation
+from api.records.moving import INSTALLATION
+from api.types import (
+    API_VERSION,
+    DEFAULT_NAMESPACE,
+    AgentClaim,
+    AgentInstance,
+    AgentPool,
+    Key,
+    key_of,
+)
 
-MAX_BYTES = 4 * 1024 * 1024
-MAX_NODES = 50_000  # Scalars, lists and maps of one file, aliases expanded.
+MAX_BYTES = 64 * 1024 * 1024  # 10,000 claims and instances exported are 20 MiB.
+MAX_NODES = 50_000  # Scalars, lists and maps of one file, aliases expanded; a large file may have
+BYTES_A_NODE = 4  # one for so many of its bytes, which no few aliases can become.
 MAX_DEPTH = 40
 MAX_PROBLEMS = 20
 _SECRET_FIELDS = {"instructions", "value", "joinUrl", "inviteUrl"}
 _VALUE_MAX = 60
 _PYDANTICS = re.compile(r"^(Input|String|Value|Object) should")
 
-Declared = AgentPool | AgentClaim
+EXPORT = "pool.convos.org/export"  # Annotation of a `List`: what `get` says of the store it read.
+Declared = AgentPool | AgentClaim | AgentInstance
 Path = tuple[str | int, ...]
 _KINDS: dict[str, type[AgentPool] | type[AgentClaim]] = {
     "AgentPool": AgentPool,
     "AgentClaim": AgentClaim,
 }
+
+
+@dataclass(frozen=True, slots=True)
+class Manifests:
+    """All that was read, in its order. `with_status`: those records that say how far they had come."""
+
+    records: tuple[Declared, ...] = ()
+    with_status: frozenset[tuple[str, Key]] = frozenset()
+    exports: tuple[str, ...] = ()  # JSON, as `get` wrote it.
+    installation: Installation | None = None
 
 
 class ManifestError(Exception):
@@ -43,24 +67,40 @@ class ManifestError(Exception):
 
 
 def parse(text: str, source: str, namespace: str = DEFAULT_NAMESPACE) -> list[Declared]:
-    """All pools and claims of one file, in its order; those that name no namespace go to `namespace`.
+    """The records of one file. Raises ManifestError."""
+    return list(read(text, source, namespace).records)
+
+
+def read(text: str, source: str, namespace: str = DEFAULT_NAMESPACE) -> Manifests:
+    """All of one file; records that name no namespace go to `namespace`.
 
     Raises ManifestError with every problem found; `source` is how they call the file.
     """
-    if len(text.encode(errors="replace")) > MAX_BYTES:
+    size = len(text) if len(text) > MAX_BYTES else len(text.encode(errors="replace"))
+    if size > MAX_BYTES:
         raise ManifestError([f"{source}: is larger than {MAX_BYTES} bytes"])
-    found: list[Declared] = []
+    found: list[Manifests] = []
     problems: list[str] = []
-    for document in _documents(text, source):
+    for document in _documents(text, source, max(MAX_NODES, size // BYTES_A_NODE)):
         try:
-            found.append(_declared(document, namespace))
+            found.append(_read(document, namespace))
         except ManifestError as error:
             problems += error.problems
     if problems:
         raise ManifestError(problems)
     if not found:
         raise ManifestError([f"{source}: holds no manifest"])
-    return found
+    return together(found)
+
+
+def together(found: Sequence[Manifests]) -> Manifests:
+    """Of several files or documents, in their order."""
+    return Manifests(
+        tuple(record for each in found for record in each.records),
+        frozenset(key for each in found for key in each.with_status),
+        tuple(export for each in found for export in each.exports),
+        next((each.installation for each in found if each.installation), None),
+    )
 
 
 # ---------------------------------------------------------------- YAML to plain data
@@ -74,6 +114,7 @@ class Document:
     data: Any = field(repr=False)
     lines: dict[Path, int]
     prefix: Path = ()  # Where it stands in a `List`.
+    export: str = ""  # What that list says of itself, at its first item.
 
     def problem(self, path: Path, text: str) -> ManifestError:
         return ManifestError([self.line_of(path, text)])
@@ -90,15 +131,16 @@ class Document:
 class _Plain:
     """Turns one document's nodes into plain data, within the bounds of its file."""
 
-    def __init__(self, where: str, budget: Iterator[int]) -> None:
+    def __init__(self, where: str, budget: Iterator[int], most: int) -> None:
         self._where = where
         self._budget = budget
+        self._most = most
         self.lines: dict[Path, int] = {}
 
     def of(self, node: yaml.Node, path: Path = ()) -> Any:
         self.lines.setdefault(path, node.start_mark.line + 1)
         if next(self._budget, None) is None:
-            raise self._refuse(node, f"more than {MAX_NODES} values, aliases expanded")
+            raise self._refuse(node, f"more than {self._most} values, aliases expanded")
         if len(path) > MAX_DEPTH:
             raise self._refuse(node, f"nested deeper than {MAX_DEPTH}")
         if isinstance(node, yaml.ScalarNode):
@@ -171,14 +213,14 @@ class _Loader(yaml.SafeLoader):
         return _PLAIN if kind is yaml.ScalarNode and implicit[0] else "tag:yaml.org,2002:str"
 
 
-def _documents(text: str, source: str) -> Iterator[Document]:
+def _documents(text: str, source: str, most: int) -> Iterator[Document]:
     """Each manifest of the file; the items of a `List` one by one. Raises ManifestError."""
-    budget = iter(range(MAX_NODES))
+    budget = iter(range(most))
     number = 0
     try:
         for node in yaml.compose_all(text, Loader=_Loader):
             number += 1
-            plain = _Plain(f"{source}, document {number}", budget)
+            plain = _Plain(f"{source}, document {number}", budget, most)
             if (data := plain.of(node)) is not None:
                 yield from _items(Document(f"{source}, document {number}", data, plain.lines))
     except yaml.MarkedYAMLError as error:  # Its own text quotes the file; this does not.
@@ -197,17 +239,51 @@ def _items(document: Document) -> Iterator[Document]:
     ):
         yield document
         return
+    export = _annotation(data, EXPORT)
     for i, item in enumerate(data.get("items") or []):
-        yield Document(f"{document.where}, item {i + 1}", item, document.lines, ("items", i))
+        where = f"{document.where}, item {i + 1}"
+        yield Document(where, item, document.lines, ("items", i), "" if i else export)
+
+
+def _annotation(data: dict[str, Any], name: str) -> str:
+    """`metadata.annotations[name]`, if it is text there."""
+    found: Any = data
+    for step in ("metadata", "annotations", name):
+        found = found.get(step) if isinstance(found, dict) else None
+    return found if isinstance(found, str) else ""
 
 
 # ---------------------------------------------------------------- plain data to the kinds
 
 
-def _declared(document: Document, namespace: str) -> Declared:
+def _read(document: Document, namespace: str) -> Manifests:
     data = document.data
+    exports = (document.export,) if document.export else ()
     if not isinstance(data, dict):
         raise document.problem((), "must be a map with apiVersion, kind, metadata and spec")
+    if data.get("kind") == "Secret" and data.get("apiVersion") == "v1":
+        return Manifests(exports=exports, installation=_installation(document, data))
+    record = _declared(document, data, namespace)
+    told = {(record.kind, key_of(record))} if data.get("status") else set()
+    return Manifests((record,), frozenset(told), exports)
+
+
+def _installation(document: Document, data: dict[str, Any]) -> Installation:
+    """The Secret that says which installation records belong to; of no other is anything read."""
+    meta, values = data.get("metadata"), data.get("data")
+    if not isinstance(meta, dict) or meta.get("name") != INSTALLATION:
+        raise document.problem(("kind",), f"the one Secret that is applied here is {INSTALLATION}")
+    try:
+        owner, secret = (
+            base64.b64decode(values[name], validate=True)  # type: ignore[index]
+            for name in ("ownerId", "instanceSecret")
+        )
+        return Installation(owner.decode(), secret)
+    except (KeyError, TypeError, binascii.Error, ValueError):
+        raise document.problem(("data",), "needs ownerId and instanceSecret in base64") from None
+
+
+def _declared(document: Document, data: dict[str, Any], namespace: str) -> Declared:
     kind = _kind(document, data)
     if isinstance(meta := data.get("metadata"), dict):
         data = {**data, "metadata": {"namespace": namespace, **meta}}
@@ -220,11 +296,13 @@ def _declared(document: Document, namespace: str) -> Declared:
     raise ManifestError([document.line_of(_path(e), rule(e, kind)) for e in found])
 
 
-def _kind(document: Document, data: dict[str, Any]) -> type[AgentPool] | type[AgentClaim]:
+def _kind(document: Document, data: dict[str, Any]) -> type[Declared]:
     if data.get("apiVersion") != API_VERSION:
         shown = _shown((), data.get("apiVersion"))
         raise document.problem(("apiVersion",), f"{shown}must be {API_VERSION}")
     if data.get("kind") == "AgentInstance":
+        if data.get("status"):  # As it was exported.
+            return AgentInstance
         raise document.problem(("kind",), "instances are written by the controller only")
     kind = _KINDS.get(str(data.get("kind")))
     if kind is None:

@@ -9,6 +9,8 @@ import json
 import logging
 
 from api.records import AlreadyExists, Conflict, NotFound, Records
+from api.records.moving import is_arriving
+from api.settings import SettingError
 from api.types import DEFAULT_POOL, MANAGED_BY, AgentPool, Key, Meta, PoolSpec, Template, key_of
 from controller.settings import ControllerSettings
 
@@ -16,6 +18,7 @@ log = logging.getLogger(__name__)
 
 DECLARED_HASH = "pool.convos.org/declared-hash"
 TRIES = 5
+_MEND = "start again once `agent-pool apply` has ended, or run it again if it was cut off"
 
 
 def declared(settings: ControllerSettings) -> AgentPool | None:
@@ -66,6 +69,9 @@ async def _write(records: Records, wanted: AgentPool) -> None:
     if there.metadata.annotations.get(DECLARED_HASH) == mark:
         log.info("the variables have not changed: the pool on record holds", extra=extra)
         return
+    if is_arriving(there):
+        said = "are new, but the pool `default` is being moved in"
+        raise SettingError("POOL_MIN_IDLE, POOL_MAX_TOTAL, RAILWAY_SOURCE_*", f"{said}; {_MEND}")
     await records.replace_pool(_merged(there, wanted))
     log.info("the variables have changed: they win over the pool on record", extra=extra)
 

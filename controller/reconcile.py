@@ -26,6 +26,7 @@ from api.types import (
     pool_key,
 )
 from controller import handover, lifecycle, sizing, template
+from controller.arriving import arrived, arrived_pool, still_arriving
 from controller.course import Course, course_of
 from controller.delivery import Deliveries, Promise, reason_of
 from controller.environment import Environment
@@ -106,7 +107,7 @@ class Reconciler:
             return wait.total_seconds()
         self._bind_after = self._time.now() + CUT_OFF
         at_most = 1 if cut_off else BIND_AT_MOST
-        there = await self._records.bindable(key, at_most)
+        there = arrived(await self._records.bindable(key, at_most))
         self._time.saw(there.now)
         if not there.claims or (pool := await self._pool(key)) is None:
             return None
@@ -158,7 +159,7 @@ class Reconciler:
 
     async def _pool(self, key: Key) -> AgentPool | None:
         try:
-            return await self._records.pool(key)
+            return arrived_pool(await self._records.pool(key))
         except NotFound:
             return None
 
@@ -170,6 +171,9 @@ class Reconciler:
         await self._records.tidy(key)
         view = await self._records.view(key)
         self._time.saw(view.now)
+        if still_arriving(view):
+            log.info("pool is being moved in: left alone", extra={"pool": key.name})
+            return self._tick_s
         await self._see_to_claims(view)
         course = self.course_of(view.pool) if view.pool else None
         instances = await self._upkeep.see_to(key, view, course)

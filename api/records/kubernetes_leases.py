@@ -6,10 +6,16 @@ from datetime import datetime
 
 from api.kubernetes.client import Api, Json
 from api.records import AlreadyExists, Conflict, Installation, Lease, NotFound, RecordsError
+from api.records.moving import INSTALLATION
 from api.types import Key
 
-SECRET = "agent-pool-installation"  # noqa: S105 - Its name.
+SECRET = INSTALLATION  # Its name.
 SECRET_MIN_BYTES = 32
+OURS = (
+    "app.kubernetes.io/part-of",
+    "agent-pool",
+)  # The label of our leases: others live beside them.
+LEASES_OF_OURS = "=".join(OURS)
 DURATION_S = 5  # What the elector waits for; told for those who read the Lease.
 _MAKE = (
     f"kubectl create secret generic {SECRET} --from-literal=ownerId=$(openssl rand -hex 8)"
@@ -57,7 +63,7 @@ async def write(api: Api, namespace: str, read: Lease, holder: str, now: datetim
     spec: Json = {"leaseDurationSeconds": DURATION_S, "renewTime": at}
     if holder:
         spec["holderIdentity"] = holder
-    meta: Json = {"name": read.name, "namespace": namespace}
+    meta: Json = {"name": read.name, "namespace": namespace, "labels": dict([OURS])}
     body = {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": meta, "spec": spec}
     try:
         if not read.version:

@@ -2,12 +2,14 @@
 
 import logging
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
 
 from pydantic import ValidationError
 
 from api.kubernetes.client import Json
 from api.records import KindName, Thing
+from api.records.moving import CREATED, created_at
 from api.types import API_VERSION, AgentClaim, AgentInstance, AgentPool, Key, Kind
 
 log = logging.getLogger(__name__)
@@ -62,6 +64,9 @@ def parse(cls: type[Thing], found: Json) -> Thing:
     meta = {k: v for k, v in found["metadata"].items() if k in _META}
     if _APPLIED in meta.get("annotations", {}):
         meta["annotations"] = {k: v for k, v in meta["annotations"].items() if k != _APPLIED}
+    if CREATED in meta.get("annotations", {}):
+        stored = datetime.fromisoformat(meta["creationTimestamp"])
+        meta["creationTimestamp"] = created_at(meta["annotations"][CREATED], stored)
     data = {"metadata": meta, "spec": found.get("spec", {}), "status": found.get("status") or {}}
     return cls.model_validate(data, strict=False, extra="ignore", by_alias=True, by_name=False)
 

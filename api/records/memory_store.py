@@ -94,6 +94,7 @@ class MemoryStore:
         self.tables = Tables()
         self.log: list[Change] = []  # Entry n is the write that made version n + 1.
         self.leases: dict[str, Lease] = {}
+        self.renewed: dict[str, datetime] = {}  # When each of them was last written.
         self.events: deque[Noted] = deque(maxlen=EVENTS_MAX)
         self.doors: list[Door] = []
         self.installation = Installation(f"{rng.getrandbits(64):016x}", rng.randbytes(32))
@@ -386,5 +387,6 @@ class MemoryStore:
         """Raises Conflict."""
         if self.lease(read.name) != read:
             raise Conflict(f"lease {read.name} has changed")
+        self.renewed[read.name] = self.clock()
         new = self.leases[read.name] = replace(read, holder=holder, version=read.version + 1)
         return new

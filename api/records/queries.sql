@@ -303,3 +303,53 @@ RETURNING version;
 
 -- name: ring
 SELECT pg_notify('agent_pool', $1);
+
+-- ================================================================ a move out or in
+
+-- name: leases
+SELECT name, holder, changed_at FROM leases ORDER BY name;
+
+-- name: adopt
+UPDATE installation SET owner_id = $1, instance_secret = $2
+WHERE NOT EXISTS (SELECT FROM agent_instances)
+RETURNING one;
+
+-- name: bring_instance
+INSERT INTO agent_instances (namespace, name, labels, annotations, managed_by, pool, service_name,
+    template_hash, key_id, railway_endpoint, railway_project_id, railway_environment_id, claim_name,
+    claim_uid, claim_reclaim_policy, phase, service_id, url, deployment_id, deployment_status,
+    ready_at, barred, conditions)
+SELECT namespace, name, labels, annotations, managed_by, pool, service_name,
+    template_hash, key_id, railway_endpoint, railway_project_id, railway_environment_id, claim_name,
+    claim_uid, claim_reclaim_policy, phase, service_id, url, deployment_id, deployment_status,
+    ready_at, barred, conditions
+FROM jsonb_populate_record(NULL::agent_instances, $1)
+ON CONFLICT (namespace, name) DO NOTHING
+RETURNING *;
+
+-- name: admit_pool
+UPDATE agent_pools SET annotations = annotations - $5::text
+WHERE namespace = $1 AND name = $2 AND uid = $3 AND version = $4
+RETURNING *;
+
+-- name: drop_pool
+DELETE FROM agent_pools WHERE namespace = $1 AND name = $2 AND uid = $3 AND version = $4
+RETURNING uid;
+
+-- name: admit_claim
+UPDATE agent_claims SET annotations = annotations - $5::text
+WHERE namespace = $1 AND name = $2 AND uid = $3 AND version = $4
+RETURNING *;
+
+-- name: drop_claim
+DELETE FROM agent_claims WHERE namespace = $1 AND name = $2 AND uid = $3 AND version = $4
+RETURNING uid;
+
+-- name: admit_instance
+UPDATE agent_instances SET annotations = annotations - $5::text
+WHERE namespace = $1 AND name = $2 AND uid = $3 AND version = $4
+RETURNING *;
+
+-- name: drop_instance
+DELETE FROM agent_instances WHERE namespace = $1 AND name = $2 AND uid = $3 AND version = $4
+RETURNING uid;

@@ -8,6 +8,18 @@ from controller.local.state import DEFAULT_STATE
 _STORE = """
 The store is found by --database-url, then DATABASE_URL (also in .env), then <state>/run.json of a
 running `agent-pool up`; with --records kubernetes by KUBECONFIG, the pod, or kubectl's usual file."""
+_IMPORT = """
+Records with a status are an import: what `agent-pool get pools,claims,instances -o yaml` printed of another
+store moves in, claimed agents too, and goes on under its controller (docs/moving.md). Refused while the
+controller of the source runs, for an export older than 15 minutes or cut off, and where records of the same
+names are. Until all is there nothing is acted upon; cut off, the same two commands complete it. The secret of
+the agents' keys is read from the source itself, found as always (DATABASE_URL, KUBECONFIG, --state), and
+printed nowhere; where the source cannot be reached from here, `get --installation` sends it along."""
+_EXPORT = """
+The three kinds together as yaml or json are an export, which `agent-pool apply` moves into another store:
+printed are the records whole (instructions, inline env values and invites in clear), the installation's id
+and who leads. The secret that the agents' keys derive from is printed with --installation only, and never in
+a table. Tables show no instructions."""
 _EPILOG = """exit codes: 0 ok, 1 failed, 2 usage or setting, 4 not found, 5 timed out
 Every command has --help with examples."""
 
@@ -123,31 +135,8 @@ def _processes(commands: Commands, with_simulator: bool) -> None:
 
 
 def _records(commands: Commands) -> None:
-    apply = _command(
-        commands,
-        "apply",
-        "make pools and claims as manifests say; only what is declared changes",
-        "apply -f deploy/examples/pool.yaml\napply -f DIR\nkubectl get apool -o yaml | agent-pool apply -f -",
-        True,
-    )
-    apply.add_argument(
-        "-f",
-        "--filename",
-        action="append",
-        required=True,
-        metavar="FILE|DIR|-",
-        help="may be repeated",
-    )
-    get = _command(
-        commands,
-        "get",
-        "show pools, claims and instances",
-        "get pools\nget pools,claims\nget claims NAME -o yaml\nget instances -o name",
-        True,
-    )
-    get.add_argument("kinds", metavar="KINDS", help="pools, claims, instances; several by commas")
-    get.add_argument("names", nargs="*", metavar="NAME")
-    _output(get)
+    _apply(commands)
+    _get(commands)
     _claim(commands)
     release = _command(
         commands,
@@ -157,8 +146,63 @@ def _records(commands: Commands) -> None:
         True,
     )
     release.add_argument("names", nargs="+", metavar="NAME")
-    for parser in (apply, get, release):
-        _state(parser)
+    _state(release)
+
+
+def _apply(commands: Commands) -> None:
+    apply = _command(
+        commands,
+        "apply",
+        "make pools and claims as manifests say; only what is declared changes",
+        "apply -f deploy/examples/pool.yaml\napply -f DIR\n"
+        "get pools,claims,instances -o yaml --records postgres |"
+        " agent-pool apply --records kubernetes -f -",
+        True,
+    )
+    apply.description = f"{apply.description}\n{_IMPORT}"
+    apply.add_argument(
+        "-f",
+        "--filename",
+        action="append",
+        required=True,
+        metavar="FILE|DIR|-",
+        help="may be repeated",
+    )
+    _home(apply)
+    _state(apply)
+
+
+def _get(commands: Commands) -> None:
+    get = _command(
+        commands,
+        "get",
+        "show pools, claims and instances",
+        "get pools\nget pools,claims\nget claims NAME -o yaml\nget instances -o name\n"
+        "get pools,claims,instances -o yaml --installation >pool.yaml",
+        True,
+    )
+    get.description = f"{get.description}\n{_EXPORT}"
+    get.add_argument("kinds", metavar="KINDS", help="pools, claims, instances; several by commas")
+    get.add_argument("names", nargs="*", metavar="NAME")
+    get.add_argument(
+        "--installation",
+        action="store_true",
+        help="with the three kinds and -o yaml or json: also the Secret that says which installation"
+        " this is, the secret of its agents' keys IN CLEAR among it",
+    )
+    _output(get)
+    _home(get)
+    _state(get)
+
+
+def _home(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--home",
+        default="",
+        metavar="NAMESPACE",
+        help="Kubernetes: where the controller runs, with its leases and its Secret"
+        " (the records' namespace)",
+    )
 
 
 def _claim(commands: Commands) -> None:

@@ -10,14 +10,26 @@ from typing import Any
 
 import yaml
 
-from api.manifests import Declared, ManifestError, parse
+from api.manifests import Declared, ManifestError, Manifests, read, together
 from api.records import NotFound, Records, RecordsError
-from api.types import AgentPool, Key, Kind
+from api.records.moving import LISTED_MAX, secret_of
+from api.types import AgentClaim, AgentPool, Key, Kind
 from controller.cli import exits, store
-from controller.cli.applying import apply_claim, apply_pool
+from controller.cli.applying import Verdict, apply_claim, apply_pool
 from controller.cli.claiming import claim_and_wait
 from controller.cli.exits import Exit
-from controller.cli.show import as_json, as_yaml, full_name, lined_up, table
+from controller.cli.exports import annotation_of, export_of
+from controller.cli.moving import move_in, moves_in
+from controller.cli.show import (
+    a_list,
+    as_json,
+    as_yaml,
+    full_name,
+    json_of,
+    lined_up,
+    table,
+    yaml_of,
+)
 from controller.local.filling import describe
 from controller.local.state import StateFolder
 
@@ -32,39 +44,47 @@ SHOWN_CLAIMS = 500
 
 
 def apply(arguments: argparse.Namespace) -> int:
-    declared = _read(arguments.filename, store.namespace(arguments))
-    return asyncio.run(_apply(arguments, declared))
+    given = _read(arguments.filename, store.namespace(arguments))
+    return asyncio.run(_apply(arguments, given))
 
 
-async def _apply(arguments: argparse.Namespace, declared: Sequence[Declared]) -> int:
-    """Every record is tried; one that is refused does not stop the others."""
+async def _apply(arguments: argparse.Namespace, given: Manifests) -> int:
+    """Every record is tried; one that is refused does not stop the others. An import is all or nothing."""
     code = exits.OK
     async with store.records(arguments) as records:
-        for record in declared:
+        if await moves_in(records, given):
+            await move_in(arguments, records, given)
+            return code
+        for record in given.records:
             try:
-                if isinstance(record, AgentPool):
-                    verdict = await apply_pool(records, record)
-                else:
-                    verdict = await apply_claim(records, record)
-                print(f"{full_name(record)} {verdict}")
+                print(f"{full_name(record)} {await _declare(records, record)}")
             except RecordsError as error:
                 print(f"agent-pool: {error}", file=sys.stderr)
                 code = exits.FAILED
     return code
 
 
-def _read(names: Sequence[str], namespace: str) -> list[Declared]:
+async def _declare(records: Records, record: Declared) -> Verdict:
+    match record:
+        case AgentPool():
+            return await apply_pool(records, record)
+        case AgentClaim():
+            return await apply_claim(records, record)
+    return "unchanged"  # An instance of this very store, as it was shown.
+
+
+def _read(names: Sequence[str], namespace: str) -> Manifests:
     """All manifests of files, folders and standard input; every problem of all of them at once."""
-    declared: list[Declared] = []
+    given: list[Manifests] = []
     problems: list[str] = []
     for source, data in _files(names):
         try:
-            declared += parse(_utf8(data, source), source, namespace)
+            given.append(read(_utf8(data, source), source, namespace))
         except ManifestError as error:
             problems += error.problems
     if problems:
         raise ManifestError(problems)
-    return declared
+    return together(given)
 
 
 def _files(names: Sequence[str]) -> list[tuple[str, bytes]]:
@@ -98,7 +118,32 @@ def get(arguments: argparse.Namespace) -> int:
         if word not in KINDS:
             raise Exit(exits.USAGE, f"{word!r} is none of pools, claims, instances")
         wanted.append(KINDS[word])
-    return asyncio.run(_get(arguments, list(dict.fromkeys(wanted))))
+    kinds = list(dict.fromkeys(wanted))
+    whole = set(kinds) == set(KINDS.values()) and not arguments.names
+    exported = whole and arguments.output in ("json", "yaml")
+    if arguments.installation and not exported:
+        said = "--installation goes with pools,claims,instances and -o yaml or json"
+        raise Exit(exits.USAGE, said)
+    return asyncio.run(_export(arguments, kinds) if exported else _get(arguments, kinds))
+
+
+async def _export(arguments: argparse.Namespace, kinds: Sequence[str]) -> int:
+    """All of a store, with what an import must know of it."""
+    namespace, more = store.namespace(arguments), []
+    async with store.records(arguments) as records:
+        since = await records.now()
+        found = [r for kind in kinds for r in await _all(records, kind, namespace, LISTED_MAX)]
+        kind = store.settings(arguments).kind
+        try:
+            meta = annotation_of(await export_of(records, kind, namespace, found, since))
+        except RecordsError as error:
+            print(f"agent-pool: these records cannot be moved: {error}", file=sys.stderr)
+            meta = None
+        if arguments.installation:
+            more = [secret_of(await records.installation())]
+    wire = a_list(found, meta, *more)
+    print(json_of(wire) if arguments.output == "json" else yaml_of(wire))
+    return exits.OK
 
 
 async def _get(arguments: argparse.Namespace, kinds: Sequence[str]) -> int:
@@ -108,7 +153,8 @@ async def _get(arguments: argparse.Namespace, kinds: Sequence[str]) -> int:
             keys = [Key(namespace, name) for name in arguments.names]
             found = [await _one(records, kind)(key) for kind in kinds for key in keys]
         else:
-            found = [record for kind in kinds for record in await _all(records, kind, namespace)]
+            most = SHOWN_CLAIMS if arguments.output in ("table", "name") else LISTED_MAX
+            found = [r for kind in kinds for r in await _all(records, kind, namespace, most)]
         now = await records.now()
     one = len(arguments.names) == 1 and len(kinds) == 1
     match arguments.output:
@@ -136,12 +182,13 @@ def _one(records: Records, kind: str) -> Callable[[Key], Coroutine[Any, Any, Kin
     return read[kind]
 
 
-async def _all(records: Records, kind: str, namespace: str) -> Sequence[Kind]:
+async def _all(records: Records, kind: str, namespace: str, most: int) -> Sequence[Kind]:
+    """`most`: so many claims, the newest."""
     if kind == "claims":
-        newest = await records.list_claims(namespace, SHOWN_CLAIMS + 1)
-        if len(newest) > SHOWN_CLAIMS:
-            print(f"agent-pool: only the newest {SHOWN_CLAIMS} claims are shown", file=sys.stderr)
-        return newest[:SHOWN_CLAIMS]
+        newest = await records.list_claims(namespace, most + 1)
+        if len(newest) > most:
+            print(f"agent-pool: only the newest {most} claims are shown", file=sys.stderr)
+        return newest[:most]
     found: Sequence[Kind] = await records.pools() if kind == "pools" else await records.instances()
     return [record for record in found if record.metadata.namespace == namespace]
 

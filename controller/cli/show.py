@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Sequence
 from datetime import datetime
+from typing import Any
 
 import yaml
 
@@ -29,20 +30,31 @@ def full_name(record: Kind) -> str:
     return f"{record.kind.lower()}/{record.metadata.name}"
 
 
+Wire = dict[str, Any]
+
+
 def as_json(records: Sequence[Kind], *, one: bool) -> str:
-    return json.dumps(_wire(records, one=one), indent=2, ensure_ascii=False)
+    return json_of(records[0].wire() if one else a_list(records))
 
 
 def as_yaml(records: Sequence[Kind], *, one: bool) -> str:
-    text: str = yaml.safe_dump(_wire(records, one=one), sort_keys=False, allow_unicode=True)
+    return yaml_of(records[0].wire() if one else a_list(records))
+
+
+def json_of(wire: Wire) -> str:
+    return json.dumps(wire, indent=2, ensure_ascii=False)
+
+
+def yaml_of(wire: Wire) -> str:
+    text: str = yaml.safe_dump(wire, sort_keys=False, allow_unicode=True)
     return text.rstrip()
 
 
-def _wire(records: Sequence[Kind], *, one: bool) -> dict[str, object]:
-    """One record as itself, several as kubectl's `List`."""
-    if one:
-        return records[0].wire()
-    return {"apiVersion": "v1", "kind": "List", "items": [record.wire() for record in records]}
+def a_list(records: Sequence[Kind], meta: Wire | None = None, *more: Wire) -> Wire:
+    """Several as kubectl's `List`: first what is no record of ours."""
+    items = [*more, *(record.wire() for record in records)]
+    metadata = {"metadata": meta} if meta else {}
+    return {"apiVersion": "v1", "kind": "List", **metadata, "items": items}
 
 
 def table(records: Sequence[Kind], now: datetime) -> str:

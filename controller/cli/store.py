@@ -67,10 +67,16 @@ def namespace(arguments: argparse.Namespace) -> str:
     return Reader({"POOL_NAMESPACE": flag} if flag else environment()).namespace()
 
 
+def home(arguments: argparse.Namespace) -> str:
+    """Of commands that move: where the controller runs. The records' namespace unless told."""
+    return str(arguments.home or namespace(arguments))
+
+
 @asynccontextmanager
 async def records(arguments: argparse.Namespace) -> AsyncIterator[Records]:
     """The store, open for one command."""
-    opened = await open_records(settings(arguments), scope=namespace(arguments))
+    where = home(arguments) if "home" in arguments else ""
+    opened = await open_records(settings(arguments), scope=namespace(arguments), home=where)
     try:
         yield opened
     finally:

@@ -34,13 +34,18 @@ class Running:
     folder: Path
     children: dict[str, Child] = field(default_factory=dict)
     ports: dict[str, str] = field(default_factory=dict)
+    railway: dict[str, str] = field(default_factory=dict)  # The controller's variables.
 
     async def start(self) -> None:
         """Until both are ready to serve."""
+        await self.start_railway()
+        await self.start_pods()
+
+    async def start_railway(self) -> None:
         names = ("PORT", "API_OPS_PORT", "CONTROLLER_OPS_PORT", "SIMULATOR", "AGENTS")
         self.ports = {n: str(p) for n, p in zip(names, free_ports(len(names)), strict=True)}
         told = await self._simulator()
-        railway = {
+        self.railway = {
             "RAILWAY_API_TOKEN": told["token"],
             "RAILWAY_PROJECT_ID": told["projectId"],
             "RAILWAY_ENVIRONMENT_ID": told["environmentId"],
@@ -48,8 +53,13 @@ class Running:
             "AGENT_SCHEME": told["agentScheme"],
             "INSTANCE_ANTHROPIC_API_KEY": "key-of-a-model",
         }
-        await self._process("agent-pool-controller", railway, "CONTROLLER_OPS_PORT")
+
+    async def start_pods(self) -> None:
+        await self.start_controller()
         await self._process("agent-pool-api", {"POOL_API_KEY": API_KEY}, "PORT", "API_OPS_PORT")
+
+    async def start_controller(self) -> None:
+        await self._process("agent-pool-controller", self.railway, "CONTROLLER_OPS_PORT")
 
     async def stop(self) -> dict[str, int]:
         """As the kubelet does: SIGTERM, and SIGKILL after the grace period; their exit codes."""
@@ -82,10 +92,19 @@ class Running:
         (container,) = spec["containers"]
         account = await self.server.kubeconfig_of(NAMESPACE, spec["serviceAccountName"])
         env = {each["name"]: each.get("value", NAMESPACE) for each in container["env"]}
-        env |= {"KUBECONFIG": str(account), **secrets, **{p: self.ports[p] for p in ports}}
-        await self._spawn(name, container["args"], env)
+        env |= {"KUBECONFIG": str(account), **secrets}
+        await self.begin(name, container["args"], env, *ports)
+
+    async def begin(
+        self, name: str, words: Sequence[str], env: Mapping[str, str], *ports: str
+    ) -> None:
+        """That process, until it is ready on the last of these ports."""
+        await self._spawn(name, words, {**env, **{p: self.ports[p] for p in ports}})
         async with asyncio.timeout(START_WITHIN_S):
             await self._until_ready(name, self.url(ports[-1]) + "/readyz")
+
+    async def end(self, name: str) -> None:
+        await self.children.pop(name).stop(signal.SIGTERM, patience_s=GRACE_S)
 
     async def _spawn(self, name: str, words: Sequence[str], env: Mapping[str, str]) -> None:
         kept = {k: os.environ[k] for k in ("PATH", "HOME") if k in os.environ}
