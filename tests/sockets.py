@@ -65,7 +65,11 @@ class Line:
         await asyncio.gather(*self._pipes, return_exceptions=True)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        there, back = await asyncio.open_connection("127.0.0.1", self._to_port)
+        try:
+            there, back = await asyncio.open_connection("127.0.0.1", self._to_port)
+        except OSError:
+            writer.close()  # Nobody there: whoever calls is told at once.
+            return
         for source, sink in ((reader, back), (there, writer)):
             task = asyncio.create_task(_pipe(source, sink))
             self._pipes[task] = sink
