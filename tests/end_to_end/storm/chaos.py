@@ -18,6 +18,9 @@ from tests.end_to_end.storm.stage import Stage
 from tests.storm.weather import AGENT_FAULTS, API_FAULTS, DEPLOY_FAULTS
 
 STOP_S = (5.3, 7.0)
+ABATES = (
+    1.5  # On a slow machine whoever leads would be killed for ever before it has bound anything.
+)
 # These cost the most time: each rateLimited stops all creating for 2 s, one drift may be believed for long.
 COSTLY = ("rateLimited", "drift", "serviceDeleted", "deployStuck", "neverReady")
 FAULTS_AGAIN_S = 1.0  # A simulator that was started again has forgotten what it should do wrong.
@@ -54,13 +57,15 @@ class Chaos:
         self.rates = rates(rng)
 
     async def rage(self, at_least: int, every_s: float, enough: Callable[[], bool]) -> None:
-        """A misfortune about that often, so many at least and until it is enough; faults all the while."""
+        """A misfortune about that often, so many at least; then more seldom, until it is enough. Faults all
+        the while."""
         faults = asyncio.create_task(self._keep_faults())
         try:
             for number, (what, whom) in enumerate(misfortunes(self._stage.deck, self._rng)):
                 if number >= at_least and enough():
                     return
-                await asyncio.sleep(self._rng.uniform(0.2, 1.8) * every_s)
+                pause_s = every_s if number < at_least else every_s * ABATES
+                await asyncio.sleep(self._rng.uniform(0.2, 1.8) * pause_s)
                 await self._befall(what, whom)
         finally:
             faults.cancel()

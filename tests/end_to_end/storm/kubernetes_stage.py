@@ -58,8 +58,12 @@ class KubernetesStage(Stage):
     parts = (*OURS, "simulator", SERVER, ETCD)
     outside = (OSError, aiohttp.ClientError, RecordsError, ServerRefused, KeyError)
 
-    def __init__(self, state: Path, trouble: Trouble = FULL, **variables: str) -> None:
+    def __init__(
+        self, state: Path, trouble: Trouble = FULL, ours: Sequence[str] = OURS, **variables: str
+    ) -> None:
+        """`ours`: which of our processes it has."""
         super().__init__(state, **variables)
+        self._ours = ours
         self.deck = trouble.deck
         self.stops = {**Stage.stops, ETCD: (trouble.etcd_s, trouble.etcd_s)}
         self._outage_s = trouble.server_s
@@ -72,7 +76,7 @@ class KubernetesStage(Stage):
     # ---------------------------------------------------------------- its life
 
     async def start(self) -> None:
-        """Until everything is installed and both sidecars serve."""
+        """Until everything is installed, the pool is there and what sidecars it has serve."""
         self.logs.mkdir(parents=True)
         binaries = await kubernetes_binaries(Progress(sys.stderr))
         audit = self.state / "audit"
@@ -86,7 +90,7 @@ class KubernetesStage(Stage):
         self._http = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=30))
         await self._install(Kustomize(binaries.kubectl))
         await self._simulate()
-        for part in OURS:
+        for part in self._ours:
             await self._run(part)
         async with asyncio.timeout(START_WITHIN_S):
             while not (self.history.pools and await self._serve()):
@@ -149,11 +153,15 @@ class KubernetesStage(Stage):
     async def _serve(self) -> bool:
         assert self._http is not None
         with contextlib.suppress(aiohttp.ClientError):
-            for url in self.sidecars:
+            for url in self.sidecars if "api" in self._ours else ():
                 async with self._http.get(f"{url}/healthz") as answer:
                     answer.raise_for_status()
             return True
         return False
+
+    def port(self, part: str, name: str) -> str:
+        """What that one of our processes was told as that variable."""
+        return (self._second if part.endswith("-2") else self.environ)[name]
 
     @property
     def run(self) -> dict[str, Any]:
@@ -161,7 +169,7 @@ class KubernetesStage(Stage):
 
     @property
     def sidecars(self) -> tuple[str, str]:
-        first, second = (f"http://127.0.0.1:{of['PORT']}" for of in (self.environ, self._second))
+        first, second = (f"http://127.0.0.1:{self.port(part, 'PORT')}" for part in ("api", "api-2"))
         return first, second
 
     # ---------------------------------------------------------------- what befalls it

@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import signal
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any, ClassVar, NamedTuple
 
 import psutil
 
+from controller.local.children import Child
 from tests.end_to_end.system import System
 from tests.history.events import Seen
 
@@ -114,44 +116,42 @@ class Stage(System, ABC):
 
 
 class Kept:
-    """A process that is started again whenever it ends."""
+    """A process that is started again whenever it ends; with us it ends for good."""
 
     def __init__(self, argv: Sequence[str], env: Mapping[str, str], log: Path) -> None:
         self._argv, self._env, self._log = argv, env, log
         self._keeper: asyncio.Task[None] | None = None
-        self.process: asyncio.subprocess.Process | None = None
+        self._child: Child | None = None
 
     async def start(self) -> None:
+        await self._spawn()
         self._keeper = asyncio.create_task(self._keep())
 
     @property
     def running(self) -> list[psutil.Process]:
         """It, where it runs."""
-        if self.process is None or self.process.returncode is not None:
+        if self._child is None or self._child.ended is not None:
             return []
-        return [psutil.Process(self.process.pid)]
+        return [psutil.Process(self._child.pid)]
+
+    async def _spawn(self) -> Child:
+        self._child = await Child.spawn(
+            self._argv, env=self._env, log=self._log, cwd=self._log.parent
+        )
+        return self._child
 
     async def _keep(self) -> None:
-        while True:
-            with self._log.open("ab") as log:
-                self.process = await asyncio.create_subprocess_exec(
-                    *self._argv, env=self._env, cwd=self._log.parent, stdout=log, stderr=log
-                )
-            await self.process.wait()
+        while self._child is not None:
+            await self._child.wait()
             await asyncio.sleep(AGAIN_AFTER_S)
+            await self._spawn()
 
     async def stop(self) -> None:
         if self._keeper is not None:
             self._keeper.cancel()
             await asyncio.gather(self._keeper, return_exceptions=True)
-        if self.process is not None and self.process.returncode is None:
-            self.process.terminate()
-            try:
-                async with asyncio.timeout(15):
-                    await self.process.wait()
-            except TimeoutError:
-                self.process.kill()
-                await self.process.wait()
+        if self._child is not None:
+            await self._child.stop(signal.SIGTERM, patience_s=15)
 
 
 def railway_settings(told: Mapping[str, Any]) -> dict[str, str]:
