@@ -52,6 +52,7 @@ class Controller:
             for task in (leading, lost):
                 task.cancel()
             ends = await asyncio.gather(leading, lost, return_exceptions=True)
+            log.info("no longer leading")
             for end in ends:
                 if isinstance(end, Exception):
                     log.error("the term ended: %s", type(end).__name__, exc_info=end)

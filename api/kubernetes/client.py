@@ -98,7 +98,7 @@ class Api:
             async with session.get(url, params=params, headers=headers, timeout=timeout) as answer:
                 if answer.status != 200:
                     raise _refusal("watch", path, answer.status, await _json(answer))
-                async for line in _lines(answer.content):
+                async for line in lines_of(answer.content):
                     event = json.loads(line)
                     if event["type"] == "ERROR":
                         raise _refusal("watch", path, event["object"].get("code", 500), {})
@@ -229,7 +229,8 @@ async def _json(answer: aiohttp.ClientResponse) -> Json:
     return said
 
 
-async def _lines(content: aiohttp.StreamReader) -> AsyncIterator[bytes]:
+async def lines_of(content: aiohttp.StreamReader) -> AsyncIterator[bytes]:
+    """Each whole line as soon as it is there, however long; an empty one is none. Raises ValueError."""
     rest = b""
     async for chunk in content.iter_any():
         *whole, rest = (rest + chunk).split(b"\n")

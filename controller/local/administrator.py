@@ -92,21 +92,42 @@ class Administrator:
         if kinds:
             await self.kubectl("wait", "--for=condition=Established", "--timeout=60s", *kinds)
 
-    async def token(self, namespace: str, account: str, *, lasts_s: int = 3600) -> str:
-        """A token of this service account, for at least 10 minutes."""
+    async def token(
+        self, namespace: str, account: str, *, lasts_s: int = 3600, bound_to: str = ""
+    ) -> str:
+        """A token of this service account, for at least 10 minutes; `bound_to`: a Secret of that namespace,
+        with which it ends (some seconds later, since the server remembers whom it knew)."""
         path = f"/api/v1/namespaces/{namespace}/serviceaccounts/{account}/token"
-        answer = await self.ask("POST", path, {"spec": {"expirationSeconds": lasts_s}})
+        spec: dict[str, Any] = {"expirationSeconds": lasts_s}
+        if bound_to:
+            spec["boundObjectRef"] = {"apiVersion": "v1", "kind": "Secret", "name": bound_to}
+        answer = await self.ask("POST", path, {"spec": spec})
         return str(answer["status"]["token"])
 
-    async def kubeconfig_of(self, namespace: str, account: str, *, lasts_s: int = 3600) -> Path:
+    async def kubeconfig_of(
+        self,
+        namespace: str,
+        account: str,
+        *,
+        lasts_s: int = 3600,
+        called: str = "",
+        port: int = 0,
+        bound_to: str = "",
+    ) -> Path:
         """A kubeconfig (0600) of this service account, its token in a file beside it (`<name>.token`),
-        which is read anew at each use; asked again, the same files with a new token."""
-        path = self._home / "users" / f"{namespace}.{account}"
+        which is read anew at each use; asked again, the same files with a new token. `called`: further
+        files of the same account; `port`: where else the server is reached; the others: as of a token."""
+        path = self.user_file(called or f"{namespace}.{account}")
         path.parent.mkdir(mode=0o700, exist_ok=True)
         token = path.with_name(f"{path.name}.token")
-        write_private(token, await self.token(namespace, account, lasts_s=lasts_s))
-        write_private(path, self._config({"tokenFile": str(token)}, namespace))
+        made = await self.token(namespace, account, lasts_s=lasts_s, bound_to=bound_to)
+        write_private(token, made)
+        write_private(path, self._config({"tokenFile": str(token)}, namespace, port))
         return path
+
+    def user_file(self, called: str) -> Path:
+        """Where the kubeconfig of somebody else is, once it was made."""
+        return self._home / "users" / called
 
     def http(self) -> aiohttp.ClientSession:
         """Requests to this server, as the administrator. To be closed."""
@@ -122,8 +143,9 @@ class Administrator:
         user = {"client-certificate-data": certificate, "client-key-data": key}
         write_private(self.kubeconfig, self._config(user))
 
-    def _config(self, user: Mapping[str, str], namespace: str = "default") -> str:
-        cluster = {"server": self.url, "certificate-authority-data": _inline(self.ca)}
+    def _config(self, user: Mapping[str, str], namespace: str = "default", port: int = 0) -> str:
+        url = f"https://127.0.0.1:{port}" if port else self.url
+        cluster = {"server": url, "certificate-authority-data": _inline(self.ca)}
         context = {"cluster": _NAME, "user": _NAME, "namespace": namespace}
         return yaml.safe_dump(
             {

@@ -7,7 +7,9 @@ enter. Both are gone when we are, kill -9 included, and nothing outside the stat
 """
 
 import asyncio
+import base64
 import contextlib
+import json
 import os
 import re
 import signal
@@ -19,6 +21,7 @@ from pathlib import Path
 
 import aiohttp
 
+from api.kubernetes.client import lines_of
 from api.settings import SettingError
 from controller.local.administrator import ASK_S, Administrator
 from controller.local.binaries import ASSETS, Binaries
@@ -160,6 +163,27 @@ class LocalApiServer(Administrator):
             async with etcd.post("/v3/kv/compaction", json=body) as answer:
                 answer.raise_for_status()
         return revision
+
+    async def writes(self, below: str, since: int) -> AsyncIterator[tuple[int, str, bytes | None]]:
+        """For ever each write to what etcd keeps below that key, from that revision on: its revision, the
+        key, and what stands there now (None: nothing). Raises ValueError where a compaction was quicker."""
+        first, last = (base64.b64encode(key.encode()).decode() for key in (below, f"{below}\x7f"))
+        asked = {"key": first, "range_end": last, "start_revision": str(since)}
+        body, for_ever = {"create_request": asked}, aiohttp.ClientTimeout(total=None)
+        async with (
+            self._etcd() as etcd,
+            etcd.post("/v3/watch", json=body, timeout=for_ever) as answer,
+        ):
+            async for line in lines_of(answer.content):
+                told = json.loads(line)["result"]
+                if told.get("canceled"):
+                    raise ValueError(f"etcd has forgotten what was written since {since}")
+                for event in told.get("events", ()):
+                    found = event["kv"]
+                    deleted = event.get("type") == "DELETE"
+                    value = None if deleted else base64.b64decode(found["value"])
+                    key = base64.b64decode(found["key"]).decode()
+                    yield int(found["mod_revision"]), key, value
 
     # ---- steps of a start
 

@@ -12,6 +12,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Self
 
 import aiohttp
 
@@ -23,6 +24,22 @@ from tests.end_to_end.system import free_ports
 API_KEY = "key-of-the-api-for-these-tests"
 START_WITHIN_S = 60.0
 GRACE_S = 30.0  # terminationGracePeriodSeconds
+
+
+@dataclass(frozen=True)
+class Deployed:
+    """What the container of a Deployment is started with: its arguments, variables and service account."""
+
+    account: str
+    args: Sequence[str]
+    env: dict[str, str]
+
+    @classmethod
+    def of(cls, objects: Mapping[Name, Json], name: str) -> Self:
+        spec = objects["Deployment", name]["spec"]["template"]["spec"]
+        (container,) = spec["containers"]
+        env = {each["name"]: each.get("value", NAMESPACE) for each in container["env"]}
+        return cls(spec["serviceAccountName"], container["args"], env)
 
 
 @dataclass
@@ -88,12 +105,10 @@ class Running:
         return found
 
     async def _process(self, name: str, secrets: Mapping[str, str], *ports: str) -> None:
-        spec = self.objects["Deployment", name]["spec"]["template"]["spec"]
-        (container,) = spec["containers"]
-        account = await self.server.kubeconfig_of(NAMESPACE, spec["serviceAccountName"])
-        env = {each["name"]: each.get("value", NAMESPACE) for each in container["env"]}
-        env |= {"KUBECONFIG": str(account), **secrets}
-        await self.begin(name, container["args"], env, *ports)
+        deployed = Deployed.of(self.objects, name)
+        account = await self.server.kubeconfig_of(NAMESPACE, deployed.account)
+        env = deployed.env | {"KUBECONFIG": str(account), **secrets}
+        await self.begin(name, deployed.args, env, *ports)
 
     async def begin(
         self, name: str, words: Sequence[str], env: Mapping[str, str], *ports: str

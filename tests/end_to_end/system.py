@@ -15,6 +15,7 @@ import aiohttp
 import asyncpg
 import psutil
 
+ROOT = Path(__file__).parents[2]
 START_WITHIN_S = 120.0  # A pool of hundreds takes its time; three are warm in ten seconds.
 
 
@@ -43,6 +44,7 @@ class System:
         )
         ports = {name: str(port) for name, port in zip(names, free_ports(5), strict=True)}
         kept = {k: os.environ[k] for k in ("PATH", "HOME", "LANG") if k in os.environ}
+        kept["PYTHONPATH"] = str(ROOT)  # This code, wherever the installed one comes from.
         self.environ = {**kept, "LOG_FORMAT": "json", **ports, **variables}
         self._process: asyncio.subprocess.Process | None = None
         self._http: aiohttp.ClientSession | None = None

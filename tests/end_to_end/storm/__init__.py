@@ -1,4 +1,4 @@
-"""The storm over real processes: `agent-pool up`, Postgres, sockets, kill -9 and SIGSTOP; then calm.
+"""The storm over real processes: a real store, sockets, kill -9 and SIGSTOP; then calm.
 
 Two controllers and two sidecars serve clients that hang up and ask again, while processes die and
 freeze, connections are cut, Railway and the agents misbehave, and people meddle. All is recorded from

@@ -1,7 +1,6 @@
 """What goes wrong, by a seed: who is killed, frozen or cut off next, and when; then everything runs again.
 
-A stop outlasts the lease (5 s), and so HANDOVER_TIMEOUT as well, which is 3 s in a storm. The simulator
-alone is stopped for less than half of that: its agents would outlive an attempt, a known limit (README).
+A stop outlasts the lease (5 s), and so HANDOVER_TIMEOUT as well, which is 3 s in a storm.
 """
 
 import asyncio
@@ -11,45 +10,26 @@ import signal
 from collections.abc import Callable, Iterator, Sequence
 
 import aiohttp
-import asyncpg
 import psutil
 
 from tests.end_to_end.storm.clients import Clients
 from tests.end_to_end.storm.recorder import Recorder
-from tests.end_to_end.storm.stage import PARTS, StormSystem
+from tests.end_to_end.storm.stage import Stage
 from tests.storm.weather import AGENT_FAULTS, API_FAULTS, DEPLOY_FAULTS
 
 STOP_S = (5.3, 7.0)
-SIMULATOR_STOP_S = (0.3, 1.0)
-KILLED = (
-    "controller",
-    "controller-2",
-    "api",
-    "api-2",
-    "controller",
-    "api-2",
-    "simulator",
-    "postgres",
-)
-STOPPED = ("controller", "controller-2", "api", "api-2", "postgres", "simulator")
-DECK = (
-    *(f"kill {part}" for part in KILLED),
-    *(f"stop {part}" for part in STOPPED),
-    *("cut backends", "cut clients") * 3,
+ABATES = (
+    1.5  # On a slow machine whoever leads would be killed for ever before it has bound anything.
 )
 # These cost the most time: each rateLimited stops all creating for 2 s, one drift may be believed for long.
 COSTLY = ("rateLimited", "drift", "serviceDeleted", "deployStuck", "neverReady")
 FAULTS_AGAIN_S = 1.0  # A simulator that was started again has forgotten what it should do wrong.
-BACKENDS = (
-    "SELECT pid FROM pg_stat_activity"
-    " WHERE application_name = 'agent-pool' AND pid <> pg_backend_pid() ORDER BY pid"
-)
 
 
-def misfortunes(rng: random.Random) -> Iterator[list[str]]:
-    """`kill controller`, `stop api-2`, `cut clients`: all of DECK in any order, and again, for ever."""
+def misfortunes(deck: Sequence[str], rng: random.Random) -> Iterator[list[str]]:
+    """`kill controller`, `stop api-2`, `cut clients`: all of the deck in any order, and again, for ever."""
     while True:
-        yield from (what.split() for what in rng.sample(DECK, k=len(DECK)))
+        yield from (what.split() for what in rng.sample(deck, k=len(deck)))
 
 
 def rates(rng: random.Random) -> dict[str, float]:
@@ -68,22 +48,24 @@ class Chaos:
     """`rage(...)` until it is enough; `calm()` lets everything run again."""
 
     def __init__(
-        self, system: StormSystem, recorder: Recorder, clients: Clients, rng: random.Random
+        self, stage: Stage, recorder: Recorder, clients: Clients, rng: random.Random
     ) -> None:
-        self._system, self._recorder, self._clients = system, recorder, clients
+        self._stage, self._recorder, self._clients = stage, recorder, clients
         self._rng = rng
         self._stopped: dict[str, list[psutil.Process]] = {}
         self._thaws: set[asyncio.Task[None]] = set()
         self.rates = rates(rng)
 
     async def rage(self, at_least: int, every_s: float, enough: Callable[[], bool]) -> None:
-        """A misfortune about that often, so many at least and until it is enough; faults all the while."""
+        """A misfortune about that often, so many at least; then more seldom, until it is enough. Faults all
+        the while."""
         faults = asyncio.create_task(self._keep_faults())
         try:
-            for number, (what, whom) in enumerate(misfortunes(self._rng)):
+            for number, (what, whom) in enumerate(misfortunes(self._stage.deck, self._rng)):
                 if number >= at_least and enough():
                     return
-                await asyncio.sleep(self._rng.uniform(0.2, 1.8) * every_s)
+                pause_s = every_s if number < at_least else every_s * ABATES
+                await asyncio.sleep(self._rng.uniform(0.2, 1.8) * pause_s)
                 await self._befall(what, whom)
         finally:
             faults.cancel()
@@ -94,10 +76,11 @@ class Chaos:
         """No more faults, nobody stopped, every process there."""
         await asyncio.gather(*self._thaws)
         async with asyncio.timeout(120):
-            while not all(self._system.family(part) for part in PARTS):
+            while not all(self._stage.family(part) for part in self._stage.parts):
                 await asyncio.sleep(0.1)
             while not await self._set_faults({}):
                 await asyncio.sleep(0.2)
+        await self._stage.until_reachable()
         self._recorder.happened("everybody", "calm")
 
     # ---------------------------------------------------------------- one misfortune
@@ -110,7 +93,7 @@ class Chaos:
         elif whom == "clients":
             self._recorder.happened("clients", "connections cut", str(self._clients.cut(self._rng)))
         else:
-            await self._cut_backends()
+            await self._stage.befall(what, whom, self._rng, self._recorder.happened)
 
     async def _kill(self, part: str) -> None:
         """-9, of all its processes; whoever was stopped dies as well."""
@@ -126,15 +109,15 @@ class Chaos:
         self._stopped[part] = family
         self._recorder.happened(part, "stops")
         _signal(family, signal.SIGSTOP)
-        span = SIMULATOR_STOP_S if part == "simulator" else STOP_S
-        task = asyncio.create_task(self._thaw(part, family, self._rng.uniform(*span)))
+        span_s = self._rng.uniform(*self._stage.stops.get(part, STOP_S))
+        task = asyncio.create_task(self._thaw(part, family, span_s))
         self._thaws.add(task)
         task.add_done_callback(self._thaws.discard)
 
     async def _family(self, part: str) -> list[psutil.Process]:
         """Once it runs: it may just have died."""
         async with asyncio.timeout(60):
-            while not (family := self._system.family(part)):
+            while not (family := self._stage.family(part)):
                 await asyncio.sleep(0.05)
         return family
 
@@ -147,18 +130,6 @@ class Chaos:
             del self._stopped[part]
             self._recorder.happened(part, "goes on")
 
-    async def _cut_backends(self) -> None:
-        """Some of the product's connections to Postgres, by Postgres itself."""
-        try:
-            pids = [row["pid"] for row in await self._system.rows(BACKENDS)]
-            chosen = [pid for pid in pids if self._rng.random() < 0.5]
-            await self._system.rows(
-                "SELECT pg_terminate_backend(x) FROM unnest($1::int[]) x", chosen
-            )
-        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
-            return  # It is down or stopped just now.
-        self._recorder.happened("backends", "connections cut", str(len(chosen)))
-
     # ---------------------------------------------------------------- Railway and agents
 
     async def _keep_faults(self) -> None:
@@ -170,10 +141,10 @@ class Chaos:
         """Not again where they stand: the dice would start anew."""
         with contextlib.suppress(aiohttp.ClientError, OSError, ValueError):
             async with asyncio.timeout(5):
-                now = await self._system.simulator("GET", "/_faults")
+                now = await self._stage.simulator("GET", "/_faults")
                 if now["rates"] != wanted:
                     plan = {"seed": self._rng.getrandbits(32), "rates": wanted}
-                    await self._system.simulator("PUT", "/_faults", plan)
+                    await self._stage.simulator("PUT", "/_faults", plan)
                 return True
         return False
 

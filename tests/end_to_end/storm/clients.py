@@ -13,7 +13,7 @@ from weakref import WeakSet
 import aiohttp
 
 from tests.end_to_end.storm.recorder import Recorder
-from tests.end_to_end.storm.stage import StormSystem
+from tests.end_to_end.storm.stage import Stage
 from tests.history.events import Answered, wish_of
 
 FINAL = (200, 400, 409, 500)
@@ -44,13 +44,13 @@ class Wish:
 class Clients:
     """`come(count, within_s)` returns when every one of them was answered."""
 
-    def __init__(self, system: StormSystem, recorder: Recorder, seed: int) -> None:
-        self._system, self._recorder = system, recorder
+    def __init__(self, stage: Stage, recorder: Recorder, seed: int) -> None:
+        self._stage, self._recorder = stage, recorder
         self._rng = random.Random(f"clients {seed}")
         self._sockets: WeakSet[socket.socket] = WeakSet()
         connector = aiohttp.TCPConnector(limit=0, force_close=True, socket_factory=self._new_socket)
         self._http = aiohttp.ClientSession(connector=connector)
-        self._headers = {"Authorization": f"Bearer {system.key}"}
+        self._headers = {"Authorization": f"Bearer {stage.key}"}
         self.answered: set[str] = set()  # Keys.
         self.hung_up = 0
 
@@ -119,7 +119,7 @@ class Clients:
         if prefer_s is not None:
             headers["Prefer"] = f"wait={prefer_s}"
         patience_s = rng.choice((0.1, 0.5, 3.0, 30.0, 90.0, 90.0, 90.0))
-        url = f"{rng.choice(self._system.sidecars)}/api/pool/claim"
+        url = f"{rng.choice(self._stage.sidecars)}/api/pool/claim"
         query = (
             {"qr": "none"} if rng.random() < 0.9 else {}
         )  # A picture costs the most of an answer.
@@ -140,7 +140,7 @@ class Clients:
         self._recorder.releases(wish.actor, claim)
         for _ in range(20):
             with contextlib.suppress(aiohttp.ClientError, OSError):
-                url = f"{random.choice(self._system.sidecars)}/api/pool/claims/{claim}"
+                url = f"{random.choice(self._stage.sidecars)}/api/pool/claims/{claim}"
                 async with asyncio.timeout(10), self._http.delete(url, headers=self._headers) as r:
                     if r.status in (204, 404):
                         return

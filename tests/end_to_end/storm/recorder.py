@@ -1,6 +1,5 @@
-"""Writes the history of a storm from what is seen outside: rows, files, and what clients were told."""
+"""Writes the history of a storm from what is seen outside: records, files, and what clients were told."""
 
-import json
 import time
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
@@ -8,9 +7,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from tests.end_to_end.storm.stage import StormSystem
+from tests.end_to_end.storm.stage import Stage, Write
 from tests.history.events import (
-    KINDS,
     Answered,
     Asked,
     Did,
@@ -28,7 +26,6 @@ from tests.history.laws import CANARIES
 EVIDENCE_STEP_S = 0.001  # The simulator writes its times down to the millisecond, cut off.
 KILLED_WITHIN_S = 0.5  # From our note of a kill until it has happened.
 AT_WORK_S = 5.0  # An agent is at work for 0.15 s at most, and as long as it is stopped in between.
-EVERY_WRITE = "SELECT seq, at, who, kind, op, name, after::text FROM storm_history ORDER BY at, seq"
 
 
 class Recorder:
@@ -73,15 +70,15 @@ class Recorder:
         dies = (line.at for line in self.lines if line.event[:2] == (actor, "dies"))
         return list(dies)
 
-    async def keep(self, system: StormSystem, path: Path) -> int:
+    async def keep(self, stage: Stage, path: Path) -> int:
         """Everything, in the order of time, into that file; how many lines."""
-        calls = list(heard(system.lines("heard.jsonl")))
+        calls = list(heard(stage.lines("heard.jsonl")))
         lines = [
-            *written(await system.rows(EVERY_WRITE), self.released),
-            *did(system.lines("journal.jsonl")),
+            *written(await stage.writes(), self.released),
+            *did(stage.lines("journal.jsonl")),
             *calls,
             *cut_off(calls, self._deaths("simulator")),
-            *said(await texts(system)),
+            *said(await texts(stage)),
             *self.lines,
         ]
         lines.sort(key=lambda line: line.at)
@@ -91,23 +88,15 @@ class Recorder:
         return len(lines)
 
 
-def written(rows: Iterable[Any], released: Collection[str]) -> Iterator[Line]:
+def written(writes: Iterable[Write], released: Collection[str]) -> Iterator[Line]:
     """Writes after which something looks different to the laws."""
     seen: dict[tuple[str, str], Seen | None] = {}
-    for row in rows:
-        kind, name = row["kind"], row["name"]
-        after = KINDS[kind](**json.loads(row["after"])) if row["after"] is not None else None
+    for at, who, kind, name, after in writes:
         if seen.get((kind, name)) != after:
             seen[kind, name] = after
-            who = row["who"] or _whose(kind, row["op"])
             if after is None and name in released:
                 who = "release"  # The sidecar's hand, and not its own will.
-            yield Line(row["at"].timestamp(), Wrote(who, kind, name, after))
-
-
-def _whose(kind: str, op: str) -> str:
-    """Of the two processes of `up` that write: sidecars make claims and withdraw them, and no more."""
-    return "sidecar" if kind == "claim" and op != "UPDATE" else "controller"
+            yield Line(at, Wrote(who, kind, name, after))
 
 
 def did(journal: Iterable[dict[str, Any]]) -> Iterator[Line]:
@@ -154,11 +143,10 @@ def cut_off(calls: Iterable[Line], deaths: Iterable[float]) -> Iterator[Line]:
             yield Line(max(line.at, ends[0]) + EVIDENCE_STEP_S, line.event._replace(code=0))
 
 
-async def texts(system: StormSystem) -> dict[str, str]:
+async def texts(stage: Stage) -> dict[str, str]:
     """What the product said to anybody who may read along: its logs and its events."""
-    found = {path.name: path.read_text(errors="replace") for path in system.logs.glob("*.log*")}
-    rows = await system.rows("SELECT reason, message FROM agent_events")
-    return {**found, "events": "\n".join(f"{row['reason']} {row['message']}" for row in rows)}
+    found = {path.name: path.read_text(errors="replace") for path in stage.logs.glob("*.log*")}
+    return {**found, "events": await stage.events()}
 
 
 def said(found: dict[str, str]) -> Iterator[Line]:

@@ -1,172 +1,166 @@
-"""The installation of a storm: `agent-pool up`, and beside it a second controller and a second sidecar."""
+"""What a storm asks of an installation, whichever its store; and processes that are kept running."""
 
 import asyncio
-import contextlib
-import json
-import sys
-from collections.abc import Mapping, Sequence
+import random
+import signal
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, NamedTuple
 
-import aiohttp
-import asyncpg
 import psutil
 
-from tests.end_to_end.system import START_WITHIN_S, System, free_ports
+from controller.local.children import Child
+from tests.end_to_end.system import System
+from tests.history.events import Seen
 
-AUDIT = Path(__file__).with_name("audit.sql")
-AGAIN_AFTER_S = 0.3  # A second process that died is started again after so long.
+Tell = Callable[..., None]  # Whom it happened to, what, and names: a line of the history.
+# Less than half of HANDOVER_TIMEOUT: its agents would outlive an attempt, a known limit (README).
+SIMULATOR_STOP_S = (0.3, 1.0)
+AGAIN_AFTER_S = 0.3  # A process that died is started again after so long.
 # Railway's own limits stay out of the way: what is scarce here is the machine.
-SIMULATOR = "--requests-per-hour 1000000 --requests-per-second 1000"
-PARTS = ("controller", "controller-2", "api", "api-2", "simulator", "postgres")
+SIMULATOR = ("--requests-per-hour", "1000000", "--requests-per-second", "1000")
 
 
-class Second:
-    """A process of ours that `up` knows nothing of; started again whenever it ends."""
+class Write(NamedTuple):
+    """A record as somebody wrote it, at a time between what led to it and what followed; None: deleted."""
 
-    def __init__(self, argv: Sequence[str], env: Mapping[str, str], log: Path) -> None:
-        self._argv, self._env, self._log = argv, env, log
-        self._keeper: asyncio.Task[None] | None = None
-        self.process: asyncio.subprocess.Process | None = None
-
-    async def start(self) -> None:
-        self._keeper = asyncio.create_task(self._keep())
-
-    async def _keep(self) -> None:
-        while True:
-            with self._log.open("ab") as log:
-                self.process = await asyncio.create_subprocess_exec(
-                    *self._argv, env=self._env, cwd=self._log.parent, stdout=log, stderr=log
-                )
-            await self.process.wait()
-            await asyncio.sleep(AGAIN_AFTER_S)
-
-    async def stop(self) -> None:
-        if self._keeper is not None:
-            self._keeper.cancel()
-            await asyncio.gather(self._keeper, return_exceptions=True)
-        if self.process is not None and self.process.returncode is None:
-            self.process.terminate()
-            try:
-                async with asyncio.timeout(15):
-                    await self.process.wait()
-            except TimeoutError:
-                self.process.kill()
-                await self.process.wait()
+    at: float
+    who: str
+    kind: str
+    name: str
+    after: Seen | None
 
 
-class StormSystem(System):
-    """`sidecars` are the addresses of both; `child(part)` knows all PARTS."""
+class Stage(System, ABC):
+    """One installation with two controllers and two sidecars, and its records from outside.
 
-    def __init__(self, state: Path, **variables: str) -> None:
-        super().__init__(state, **variables)
-        names = ("PORT", "API_OPS_PORT", "CONTROLLER_OPS_PORT")
-        ports = (str(port) for port in free_ports(3))
-        self._ports = dict(zip(names, ports, strict=True))  # Of the second ones.
-        self._seconds: dict[str, Second] = {}
+    `parts`: what can be killed and stopped; `deck`: what goes wrong there, as `kill controller`; `outside`:
+    what a look at the records, or a write by hand, may fail with; `stops`: how long who else than ours is
+    stopped, at least and at most.
+    """
 
-    async def start(self) -> None:
-        """Until `up` says that it is ready, what is written is kept, and the second ones run."""
-        self._process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "controller.cli", "up", "--state", str(self.state)),
-            *("--simulator", SIMULATOR),
-            env=self.environ,
-            cwd=self.state.parent,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.STDOUT,
-        )
-        self.output = b""
-        async with asyncio.timeout(START_WITHIN_S):
-            await self._read_until(b"curl ")
-        self._reading = asyncio.create_task(self._read_on())
-        self._http = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=30))
-        await self.script(AUDIT.read_text())
-        await self._start_second("controller-2", "controller")
-        await self._start_second("api-2", "api")
-
-    async def stop(self) -> int:
-        for second in self._seconds.values():
-            await second.stop()
-        return await super().stop()
-
-    async def _start_second(self, name: str, command: str) -> None:
-        told = json.loads((self.state / "simulator.json").read_text())
-        env = {
-            **{k: v for k, v in self.environ.items() if not k.startswith("SIMULATOR_")},
-            "POOL_API_KEY": self.key,
-            "DATABASE_URL": f"{self.run['databaseUrl']}?storm.who={name.replace('api', 'sidecar')}",
-            "RAILWAY_ENDPOINT": told["endpoint"],
-            "RAILWAY_API_TOKEN": told["token"],
-            "RAILWAY_PROJECT_ID": told["projectId"],
-            "RAILWAY_ENVIRONMENT_ID": told["environmentId"],
-            "AGENT_SCHEME": told["agentScheme"],
-            **self._ports,
-        }
-        argv = (sys.executable, "-m", "controller.cli", command)
-        self._seconds[name] = Second(argv, env, self.logs / f"{name}.log")
-        await self._seconds[name].start()
+    records: ClassVar[str]
+    parts: ClassVar[tuple[str, ...]]
+    outside: ClassVar[tuple[type[Exception], ...]]
+    deck: tuple[str, ...]
+    stops: Mapping[str, tuple[float, float]] = {"simulator": SIMULATOR_STOP_S}
 
     @property
     def logs(self) -> Path:
         return self.state / "logs"
 
     @property
+    @abstractmethod
     def sidecars(self) -> tuple[str, str]:
-        first, second = (f"http://127.0.0.1:{of['PORT']}" for of in (self.environ, self._ports))
-        return first, second
+        """Their addresses."""
 
-    # ---------------------------------------------------------------- processes
-
+    @abstractmethod
     def family(self, part: str) -> list[psutil.Process]:
         """The processes of a part, its head first; empty while it does not run."""
-        with contextlib.suppress(psutil.Error, AssertionError):
-            head = self._head(part)
-            return [head, *(head.children(recursive=True) if part == "postgres" else [])]
-        return []
 
-    def _head(self, part: str) -> psutil.Process:
-        if part in self._seconds:
-            process = self._seconds[part].process
-            assert process is not None
-            assert process.returncode is None
-            return psutil.Process(process.pid)
-        if part != "postgres":
-            return self.child(part)
-        pid_file = self.state / "postgres" / "data" / "postmaster.pid"
-        try:
-            return psutil.Process(int(pid_file.read_text().splitlines()[0]))
-        except (OSError, ValueError, IndexError):
-            raise AssertionError("no postgres runs") from None
+    @abstractmethod
+    async def befall(self, what: str, whom: str, rng: random.Random, tell: Tell) -> None:
+        """A misfortune that only this store knows; it tells whom it befell, where it does."""
 
-    # ---------------------------------------------------------------- records
-
-    async def connect(self, who: str) -> asyncpg.Connection:
-        """As somebody who is none of the product's processes. Raises OSError, PostgresError."""
-        url = self.run["databaseUrl"]
-        return await asyncpg.connect(
-            url, timeout=10, command_timeout=20, server_settings={"storm.who": who}
-        )
-
+    @abstractmethod
     async def until_reachable(self) -> None:
-        """Once the records are recovered from the last kill. Raises TimeoutError."""
-        async with asyncio.timeout(START_WITHIN_S):
-            while True:
-                try:
-                    await self.rows("SELECT 1")
-                    return
-                except (OSError, asyncpg.PostgresError):
-                    await asyncio.sleep(AGAIN_AFTER_S)
+        """Once the records can be asked again, and nothing goes wrong any more. Raises TimeoutError."""
 
-    async def script(self, text: str) -> None:
-        db = await self.connect("audit")
-        try:
-            await db.execute(text)
-        finally:
-            await db.close()
+    # ---- what people do by hand
 
-    async def rows(self, statement: str, *values: object) -> list[Any]:
-        db = await self.connect("audit")
-        try:
-            return list(await db.fetch(statement, *values))
-        finally:
-            await db.close()
+    @abstractmethod
+    async def set_up(self, min_idle: int, policy: str) -> None:
+        """The pool as a storm wants it: what never becomes ready is given up soon."""
+
+    @abstractmethod
+    async def resize(self, min_idle: int) -> None: ...
+
+    @abstractmethod
+    async def change_image(self, image: str) -> None: ...
+
+    @abstractmethod
+    async def claim_by_hand(self, name: str, instructions: str, policy: str) -> None: ...
+
+    @abstractmethod
+    async def release_by_hand(self, name: str) -> None: ...
+
+    @abstractmethod
+    async def some_service(self, rng: random.Random, *, idle: bool) -> str | None:
+        """The id of a service that exists by the records; `idle`: of one that is offered."""
+
+    # ---- what is recorded
+
+    @abstractmethod
+    async def moves(self) -> str:
+        """What is not at rest in the records, in words."""
+
+    @abstractmethod
+    async def last_write(self) -> float:
+        """When any record was written last."""
+
+    @abstractmethod
+    async def served(self) -> set[str]:
+        """The services that records speak of as there."""
+
+    @abstractmethod
+    async def instance_secret(self) -> bytes: ...
+
+    @abstractmethod
+    async def writes(self) -> Iterable[Write]:
+        """Every write to a record since the beginning, in its order."""
+
+    @abstractmethod
+    async def events(self) -> str:
+        """The text of all events on record."""
+
+
+class Kept:
+    """A process that is started again whenever it ends; with us it ends for good."""
+
+    def __init__(self, argv: Sequence[str], env: Mapping[str, str], log: Path) -> None:
+        self._argv, self._env, self._log = argv, env, log
+        self._keeper: asyncio.Task[None] | None = None
+        self._child: Child | None = None
+
+    async def start(self) -> None:
+        await self._spawn()
+        self._keeper = asyncio.create_task(self._keep())
+
+    @property
+    def running(self) -> list[psutil.Process]:
+        """It, where it runs."""
+        if self._child is None or self._child.ended is not None:
+            return []
+        return [psutil.Process(self._child.pid)]
+
+    async def _spawn(self) -> Child:
+        self._child = await Child.spawn(
+            self._argv, env=self._env, log=self._log, cwd=self._log.parent
+        )
+        return self._child
+
+    async def _keep(self) -> None:
+        while self._child is not None:
+            await self._child.wait()
+            await asyncio.sleep(AGAIN_AFTER_S)
+            await self._spawn()
+
+    async def stop(self) -> None:
+        if self._keeper is not None:
+            self._keeper.cancel()
+            await asyncio.gather(self._keeper, return_exceptions=True)
+        if self._child is not None:
+            await self._child.stop(signal.SIGTERM, patience_s=15)
+
+
+def railway_settings(told: Mapping[str, Any]) -> dict[str, str]:
+    """What simulator.json says, as a controller's variables."""
+    names = {
+        "RAILWAY_ENDPOINT": "endpoint",
+        "RAILWAY_API_TOKEN": "token",
+        "RAILWAY_PROJECT_ID": "projectId",
+        "RAILWAY_ENVIRONMENT_ID": "environmentId",
+        "AGENT_SCHEME": "agentScheme",
+    }
+    return {variable: str(told[name]) for variable, name in names.items()}

@@ -15,7 +15,7 @@ from tests.end_to_end.storm.clients import Clients
 from tests.end_to_end.storm.people import People
 from tests.end_to_end.storm.recorder import Recorder
 from tests.end_to_end.storm.rest import census, until_rest
-from tests.end_to_end.storm.stage import StormSystem
+from tests.end_to_end.storm.stage import Stage
 
 HANDOVER_TIMEOUT_S = 3
 MOST = (
@@ -25,6 +25,7 @@ ANSWERED_WITHIN_S = (
     300.0  # Of calm: how long anybody may still wait. Generous: the machine is busy.
 )
 REST_WITHIN_S = 300.0
+MORE = ("is compacted", "gets a new token", "has its old token rejected")
 BUILD = Path("build")  # Histories stay there.
 Say = Callable[[str], None]
 
@@ -64,6 +65,7 @@ class Result:
     kills: dict[str, int]
     stops: dict[str, int]
     cuts: dict[str, int]
+    more: dict[str, int]
     seconds: dict[str, float]  # Of each part of the run.
     lines: int
     history: Path
@@ -75,49 +77,47 @@ class Result:
         return (
             f"seed {self.plan.seed}: {self.plan.claims} claims; answers: {told(self.answers)};"
             f" kills: {told(self.kills)}; stops: {told(self.stops)}; cuts: {told(self.cuts)};"
-            f" seconds: {told(self.seconds)}; {self.lines} lines in {self.history}"
+            f" {''.join(f'{what}: {count}; ' for what, count in self.more.items())}"
+            f"seconds: {told(self.seconds)}; {self.lines} lines in {self.history}"
         )
 
 
 class Storm:
-    """`run()` in a folder that Postgres can reach. `say`: what goes on, for a progress line."""
+    """`run()` on a stage that nothing has happened on. `say`: what goes on, for a progress line."""
 
-    def __init__(self, state: Path, plan: Plan, say: Say = lambda _: None) -> None:
-        self._plan, self._say = plan, say
-        self._system = StormSystem(state, **plan.variables)
+    def __init__(self, stage: Stage, plan: Plan, say: Say = lambda _: None) -> None:
+        self._stage, self._plan, self._say = stage, plan, say
         self.recorder = Recorder()
         self._seconds: dict[str, float] = {}
 
     async def run(self) -> Result:
         """Raises AssertionError where somebody is never answered, or nothing comes to rest."""
         with self._timed("start"):
-            await self._system.start()
-        clients = Clients(self._system, self.recorder, self._plan.seed)
+            await self._stage.start()
+        clients = Clients(self._stage, self.recorder, self._plan.seed)
         try:
             await self._storm(clients)
             with self._timed("rest"):
-                await until_rest(self._system, REST_WITHIN_S, lambda w: self._say(f"calm: {w}"))
+                await until_rest(self._stage, REST_WITHIN_S, lambda w: self._say(f"calm: {w}"))
             with self._timed("census"):
-                await census(self._system, self.recorder)
+                await census(self._stage, self.recorder)
                 self.recorder.happened("everybody", "rest")
         finally:
             try:
                 result = await self._result()  # Kept also where it did not come to rest.
             finally:
                 await clients.close()
-                await self._system.stop()
+                await self._stage.stop()
         return result
 
     async def _storm(self, clients: Clients) -> None:
         plan = self._plan
         rng = random.Random(f"storm {plan.seed}")
-        chaos = Chaos(self._system, self.recorder, clients, rng)
-        people = People(
-            self._system, self.recorder, random.Random(f"people {plan.seed}"), plan.warm
-        )
+        chaos = Chaos(self._stage, self.recorder, clients, rng)
+        people = People(self._stage, self.recorder, random.Random(f"people {plan.seed}"), plan.warm)
         with self._timed("warming"):
             await people.set_up(rng.choice(("Retain", "Delete")))
-            await self._system.until(within_s=120, idle=plan.warm)
+            await self._stage.until(within_s=120, idle=plan.warm)
         async with _beside(people.meddle()), _beside(self._tell()):
             within_s = plan.misfortunes * plan.every_s / 2
             coming = asyncio.create_task(clients.come(plan.claims, within_s))
@@ -129,7 +129,6 @@ class Storm:
                 )
         with self._timed("calming"):
             await chaos.calm()
-            await self._system.until_reachable()
             await people.leave()
         async with _beside(self._tell()):
             with self._timed("answers"):
@@ -144,15 +143,17 @@ class Storm:
             await asyncio.sleep(1)
 
     async def _result(self) -> Result:
-        path = BUILD / f"storm-{self._plan.claims}-{self._plan.seed}.jsonl"
-        lines = await self.recorder.keep(self._system, path)
+        name = f"storm-{self._stage.records}-{self._plan.claims}-{self._plan.seed}.jsonl"
+        path = BUILD / name
+        lines = await self.recorder.keep(self._stage, path)
         told = self.recorder.total
         return Result(
             plan=self._plan,
             answers=told("answered"),
             kills=told("dies"),
             stops=told("stops"),
-            cuts=told("connections cut"),
+            cuts=told("connections cut") | told("is cut off"),
+            more={what: sum(told(what).values()) for what in MORE if told(what)},
             seconds=self._seconds,
             lines=lines,
             history=path,
