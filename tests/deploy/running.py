@@ -15,14 +15,45 @@ from pathlib import Path
 
 import aiohttp
 
+from api.records.kubernetes_leases import SECRET
 from controller.local.apiserver import LocalApiServer
 from controller.local.children import Child
-from tests.deploy.rendered import NAMESPACE, Json, Name
+from tests.deploy.rendered import (
+    DEPLOY,
+    NAMESPACE,
+    OVERLAYS,
+    Json,
+    Kustomize,
+    Name,
+    by_name,
+    objects,
+)
 from tests.end_to_end.system import free_ports
 
 API_KEY = "key-of-the-api-for-these-tests"
 START_WITHIN_S = 60.0
 GRACE_S = 30.0  # terminationGracePeriodSeconds
+
+
+async def install(server: LocalApiServer, kustomize: Kustomize, overlay: str) -> dict[Name, Json]:
+    """That overlay as it is shipped, and the installation's Secret; what was applied."""
+    await server.apply(DEPLOY.parent / "crds")
+    text = await kustomize.text(OVERLAYS / overlay)
+    await server.kubectl("apply", "--server-side", "--force-conflicts", "-f", "-", stdin=text)
+    words = ("--from-literal=ownerId=tests", f"--from-literal=instanceSecret={'x' * 64}")
+    await server.kubectl("create", "secret", "generic", SECRET, "-n", NAMESPACE, *words)
+    return by_name(objects(text))
+
+
+async def as_deployed(
+    server: LocalApiServer, applied: Mapping[Name, Json], name: str
+) -> tuple[list[str], dict[str, str]]:
+    """Arguments and variables of that Deployment's container, as its service account."""
+    spec = applied["Deployment", name]["spec"]["template"]["spec"]
+    (container,) = spec["containers"]
+    account = await server.kubeconfig_of(NAMESPACE, spec["serviceAccountName"])
+    env = {each["name"]: str(each.get("value", NAMESPACE)) for each in container["env"]}
+    return list(container["args"]), {**env, "KUBECONFIG": str(account)}
 
 
 @dataclass
@@ -78,12 +109,9 @@ class Running:
         return found
 
     async def _process(self, name: str, secrets: Mapping[str, str], *ports: str) -> None:
-        spec = self.objects["Deployment", name]["spec"]["template"]["spec"]
-        (container,) = spec["containers"]
-        account = await self.server.kubeconfig_of(NAMESPACE, spec["serviceAccountName"])
-        env = {each["name"]: each.get("value", NAMESPACE) for each in container["env"]}
-        env |= {"KUBECONFIG": str(account), **secrets, **{p: self.ports[p] for p in ports}}
-        await self._spawn(name, container["args"], env)
+        words, env = await as_deployed(self.server, self.objects, name)
+        env |= {**secrets, **{p: self.ports[p] for p in ports}}
+        await self._spawn(name, words, env)
         async with asyncio.timeout(START_WITHIN_S):
             await self._until_ready(name, self.url(ports[-1]) + "/readyz")
 
