@@ -13,7 +13,15 @@ from api.kubernetes.client import Api
 from api.kubernetes.config import from_kubeconfig
 from api.records import Records, Thing
 from api.records.kubernetes import KubernetesRecords
-from api.records.kubernetes_objects import PLURALS, object_path, over, parse, path_of, written
+from api.records.kubernetes_objects import (
+    PLURALS,
+    object_path,
+    over,
+    parse,
+    path_of,
+    unowned,
+    written,
+)
 from api.types import AgentClaim, AgentInstance
 from controller.local.apiserver import LocalApiServer
 from controller.local.binaries import kubernetes_binaries
@@ -94,7 +102,9 @@ class KubernetesStore:
     async def _put(self, thing: Thing) -> Thing:
         path = path_of(PLURALS[thing.kind], thing.metadata.namespace)
         made = parse(type(thing), await self._api.create(path, written(thing)))
-        body = over(made, {"status": thing.status.wire()})
+        body = unowned(
+            over(made, {"status": thing.status.wire()})
+        )  # As our controller leaves them.
         return parse(type(thing), await self._api.merge(object_path(made, "status"), body))
 
     def cpu(self) -> dict[str, float]:
