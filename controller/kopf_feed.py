@@ -15,6 +15,7 @@ from typing import Any
 
 import aiohttp
 import kopf
+import uvloop
 
 from api.kubernetes.client import Api, Json
 from api.kubernetes.config import Cluster
@@ -146,7 +147,8 @@ class _Ringing:
 
     def _live(self) -> None:
         try:
-            asyncio.run(self._operate())
+            with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+                runner.run(self._operate())
         except Exception as error:
             log.warning("kopf: %s", type(error).__name__)
 

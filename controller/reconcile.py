@@ -109,7 +109,7 @@ class Reconciler:
         at_most = 1 if cut_off else BIND_AT_MOST
         there = arrived(await self._records.bindable(key, at_most))
         self._time.saw(there.now)
-        if not there.claims or (pool := await self._pool(key)) is None:
+        if not there.claims or (pool := there.pool or await self._pool(key)) is None:
             return None
         match = sizing.match(there, pool, at_most)
         attempt, began = Attempt(by=self._me, at=there.now), self._clock()

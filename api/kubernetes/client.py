@@ -12,6 +12,7 @@ import time
 from collections.abc import AsyncIterator, Mapping
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
+from functools import lru_cache
 from typing import Any
 
 import aiohttp
@@ -203,9 +204,8 @@ class ServerTime:
         self._ahead: timedelta | None = None  # Server time minus our monotonic clock.
 
     def saw(self, date: str) -> None:
-        try:
-            said = parsedate_to_datetime(date)
-        except ValueError:
+        said = _date(date)
+        if said is None:
             return
         ahead = said - _ours()
         known = self._ahead
@@ -215,6 +215,14 @@ class ServerTime:
     def now(self) -> datetime | None:
         """None before the first answer."""
         return None if self._ahead is None else _ours() + self._ahead
+
+
+@lru_cache(maxsize=8)  # Hundreds of answers of one second bear the same.
+def _date(said: str) -> datetime | None:
+    try:
+        return parsedate_to_datetime(said)
+    except ValueError:
+        return None
 
 
 def _ours() -> datetime:

@@ -39,6 +39,7 @@ from api.records.kubernetes_objects import (
     object_path,
     over,
     path_of,
+    unowned,
     written,
 )
 from api.records.memory_tables import (
@@ -57,6 +58,7 @@ from api.types import (
     Attempt,
     ClaimPhase,
     ClaimRef,
+    ClaimStatus,
     InstancePhase,
     Key,
     Kind,
@@ -99,6 +101,13 @@ class KubernetesRecords(KubernetesLooks):
     async def _patch_status(self, read: Thing, new: Thing) -> Thing:
         body = difference(read.status.wire(), new.status.wire())
         return await self._patch(read, {"status": body}, "status") if body else read
+
+    async def _promise(self, claim: AgentClaim, status: ClaimStatus) -> AgentClaim:
+        """The claim Bound. Who applies it server-side keeps what the server knows of its fields."""
+        body: Json = {"status": difference(claim.status.wire(), status.wire())}
+        if claim.metadata.uid not in self.cache.applied:
+            body = unowned(body)
+        return await self._patch(claim, body, "status")
 
     async def _delete(self, thing: Kind, *, unchanged: bool) -> None:
         version = thing.metadata.resource_version if unchanged else ""
@@ -193,9 +202,7 @@ class KubernetesRecords(KubernetesLooks):
         try:
             fresh = claim.status.phase is ClaimPhase.PENDING
             if fresh:
-                status = bound_status(claim, instance, attempt)
-                promised = claim.model_copy(update={"status": status})
-                claim = await self._patch_status(claim, promised)
+                claim = await self._promise(claim, bound_status(claim, instance, attempt))
             ref = ClaimRef(
                 name=claim.metadata.name,
                 uid=claim.metadata.uid,
@@ -298,7 +305,8 @@ class KubernetesRecords(KubernetesLooks):
 
     async def _count(self, intent: AgentInstance) -> AgentInstance | None:
         try:
-            return await self._patch(intent, {"metadata": {"annotations": {UNCOUNTED: None}}})
+            counts = {"metadata": {"annotations": {UNCOUNTED: None}}}
+            return await self._patch(intent, unowned(counts))
         except (Conflict, NotFound):
             return None
 

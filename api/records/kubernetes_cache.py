@@ -1,14 +1,32 @@
 """What one process has seen of the API server: by watches, and by its own writes at once."""
 
 import asyncio
+from bisect import bisect_left, insort
 from collections.abc import Sequence
+from datetime import datetime
+from itertools import islice
 
 from api.kubernetes.client import Json
-from api.records import Bell, KindName, Unavailable
-from api.records.kubernetes_objects import CLASSES, key_in, parse_leniently, version_of
+from api.records import Bell, Bindable, KindName, Unavailable
+from api.records.kubernetes_objects import (
+    CLASSES,
+    is_applied,
+    key_in,
+    parse_leniently,
+    version_of,
+)
 from api.records.memory_bells import Door, bell_of
-from api.records.memory_tables import Change, Tables
-from api.types import AgentPool, Key, Kind, key_of
+from api.records.memory_tables import Change, Tables, counted, offerable
+from api.types import (
+    AgentInstance,
+    AgentPool,
+    ClaimPhase,
+    Key,
+    Kind,
+    key_of,
+    oldest_first,
+    pool_key,
+)
 
 LOOK = "pool.convos.org/look"  # Somebody wants this pool looked at; the value is new each time,
 LOOKED = "pool.convos.org/looked"  # and this is the controller's word that it was.
@@ -16,11 +34,44 @@ ASKED = (LOOK, LOOKED)
 FIRST_LIST_S = 15.0
 
 
+class Seen(Tables):
+    """Tables that know, without a walk over all, who is free: a look for binds costs what it finds."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        # Of each pool, oldest first: how it is sorted, and where it is found.
+        self._free: dict[Key, list[tuple[tuple[int, float, str], Key]]] = {}
+
+    def apply(self, change: Change) -> None:
+        if change.kind == "AgentInstance":
+            self._note(self.instances.get(change.key), free=False)
+        super().apply(change)
+        if change.kind == "AgentInstance":
+            self._note(self.instances.get(change.key), free=True)
+
+    def _note(self, instance: AgentInstance | None, *, free: bool) -> None:
+        if instance is None or not (offerable(instance) and counted(instance)):
+            return
+        line = self._free.setdefault(pool_key(instance), [])
+        place = oldest_first(instance), key_of(instance)
+        if free:
+            insort(line, place)
+        else:
+            del line[bisect_left(line, place)]
+
+    def bindable(self, pool: Key, limit: int, now: datetime) -> Bindable:
+        waiting = (c for c in self.open_claims(pool) if c.status.phase is ClaimPhase.PENDING)
+        nobodys = (c for c in waiting if c.status.instance is None)
+        free = tuple(self.instances[key] for _, key in self._free.get(pool, ())[:limit])
+        return Bindable(now, tuple(islice(nobodys, limit)), free, self.pools.get(pool))
+
+
 class Cache:
     """A sink of watches. Tables hold the newest version seen of each record; doors hear what changed."""
 
     def __init__(self) -> None:
-        self.tables = Tables()
+        self.tables = Seen()
+        self.applied: set[str] = set()  # By uid: what somebody applies server-side.
         self.doors: list[Door] = []
         self._to_list = set(CLASSES)
         self._listed = asyncio.Event()
@@ -69,6 +120,7 @@ class Cache:
         known = table.get(key_in(found))
         if meta["uid"] in self._deleted:
             return
+        (self.applied.add if is_applied(found) else self.applied.discard)(meta["uid"])
         if known is not None and version_of(known) >= int(meta["resourceVersion"]):
             return
         thing = parse_leniently(plural, found)
@@ -109,6 +161,8 @@ class Cache:
     def _apply(self, change: Change) -> None:
         before: Kind | None = self.tables.by_kind[change.kind].get(change.key)
         self.tables.apply(change)
+        if change.thing is None and before is not None:
+            self.applied.discard(before.metadata.uid)
         if not self._listed.is_set():  # A resync tells of all of it.
             return
         after = change.thing

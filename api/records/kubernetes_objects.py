@@ -105,6 +105,21 @@ def over(thing: Kind, body: Json) -> Json:
     return {**body, "metadata": {**body.get("metadata", {}), **meta}}
 
 
+def unowned(body: Json) -> Json:
+    """The patch, which also has the server forget who wrote which field, and not keep track any more.
+
+    That track is half the server's work of every later write, and half the object (docs/speed.md). Only
+    server-side apply needs it, so never do this to what somebody applies: `is_applied`.
+    """
+    return {**body, "metadata": {**body.get("metadata", {}), "managedFields": [{}]}}
+
+
+def is_applied(found: Json) -> bool:
+    """Whether somebody applies this object server-side."""
+    managers = found["metadata"].get("managedFields") or ()
+    return any(manager.get("operation") == "Apply" for manager in managers)
+
+
 def difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> Json:
     """The merge patch (RFC 7386) that turns one into the other; empty where they are equal."""
     patch: Json = {key: None for key in old if key not in new}

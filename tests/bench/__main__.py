@@ -6,7 +6,7 @@ import sys
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 
-from tests.bench import records_rows, rest_rows, small_rows
+from tests.bench import kubernetes_rows, records_rows, rest_rows, small_rows
 from tests.bench.table import REPORT, Row, Table
 from tests.progress import Bar
 
@@ -14,16 +14,22 @@ Rows = Callable[[int], AsyncIterator[Row]]
 # In the order in which they run.
 ALL: Mapping[str, Rows] = {
     "poisson45": rest_rows.poisson45,
+    "poisson45-kubernetes": rest_rows.poisson45_kubernetes,
     "burst300": rest_rows.burst300,
+    "burst300-kubernetes": rest_rows.burst300_kubernetes,
     "saturation": rest_rows.saturation,
+    "saturation-kubernetes": rest_rows.saturation_kubernetes,
     "saturation_qr": rest_rows.saturation_qr,
     "seconds": rest_rows.seconds,
     "control": records_rows.control_plane,
     "writes": records_rows.writes,
+    "writes-kubernetes": kubernetes_rows.writes,
     "qr": small_rows.qr,
     "railway": small_rows.railway,
     "scale": records_rows.scale,
+    "scale-kubernetes": kubernetes_rows.scale,
     "rest": records_rows.rest,
+    "rest-kubernetes": kubernetes_rows.rest,
     "start": small_rows.start,
 }
 REPEAT = 3

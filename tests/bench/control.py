@@ -20,7 +20,7 @@ from controller.leading import Controller
 from controller.railway.client import RailwayClient
 from controller.term import Charge, Ports
 from tests.bench import sql
-from tests.bench.fleet import ENVIRONMENT, PROJECT, Fleet, invite_of
+from tests.bench.fleet import ENVIRONMENT, PROJECT, invite_of, recipe_of
 from tests.bench.load import INSTRUCTIONS
 from tests.bench.rig import TOKEN, Rig
 
@@ -72,7 +72,7 @@ async def _pending_to_ready(dsn: str, endpoint: str, count: int) -> float:
         where.endpoint, TOKEN, PROJECT, ENVIRONMENT, clock=lambda: datetime.now(UTC)
     )
     ports = Ports(records, railway, AgentsHere(), time.monotonic, random.SystemRandom())
-    recipe = Fleet(dsn, await records.installation(), endpoint, 0).recipe
+    recipe = recipe_of(await records.installation())
     controller = Controller(ports, Charge("controller-bench", recipe, where, scheme="http"))
     running = asyncio.create_task(controller.run())
     try:

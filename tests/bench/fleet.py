@@ -1,41 +1,28 @@
 """A fleet of agents that are warm already: their names, their addresses, and their rows on record."""
 
-import json
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
 
 from api.records import Installation
-from api.records.columns import instance_status_columns
-from api.types import AgentPool, InstancePhase
+from api.types import (
+    AgentClaim,
+    AgentInstance,
+    AgentPool,
+    ClaimPhase,
+    Condition,
+    DeploymentRef,
+    InstancePhase,
+    RailwayRef,
+)
 from controller import lifecycle, naming, template
 from controller.template import Recipe
-from tests.bench.sql import connected
-from tests.builders import an_instance
+from tests.builders import a_claim, an_instance
 
 PROJECT, ENVIRONMENT = "bench-project", "bench-environment"
 VARIABLES = {"INSTANCE_ANTHROPIC_API_KEY": "model-key"}
 MADE = "2026-01-01T00:00:00.000Z"  # Long before any look: nothing of it may still be on its way.
 INVITE_LENGTH = 200
-
-INSERT = """
-INSERT INTO agent_instances (namespace, name, created_at, pool, service_name, template_hash, key_id,
-    railway_endpoint, railway_project_id, railway_environment_id)
-SELECT 'default', f.name, $2, 'default', f.service_name, $3, $4, $5, $6, $7
-FROM jsonb_to_recordset($1) AS f (name text, service_name text, service_id text, url text)
-"""
-MAKE_IDLE = """
-UPDATE agent_instances i SET phase = 'Idle', service_id = f.service_id, url = f.url, ready_at = $2,
-    deployment_id = 'd-' || f.name, deployment_status = 'SUCCESS', conditions = $3
-FROM jsonb_to_recordset($1) AS f (name text, service_name text, service_id text, url text)
-WHERE i.namespace = 'default' AND i.name = f.name
-"""
-ENDED = """
-INSERT INTO agent_claims (name, pool, agent_id, instructions, on_empty)
-SELECT 'ended-' || g, 'default', 'agent-' || g, 'Long served.', 'Fail' FROM generate_series(1, $1::int) g
-"""
-END = """
-UPDATE agent_claims SET phase = 'Failed', conditions = $1 WHERE phase = 'Pending'
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,65 +58,61 @@ def invite_of(address: str) -> str:
     return start + "x" * (INVITE_LENGTH - len(start))
 
 
+def recipe_of(kept: Installation) -> Recipe:
+    """As the controller of that installation has it, under the variables of a bench."""
+    return Recipe(kept.owner_id, (kept.instance_secret,), VARIABLES)
+
+
 @dataclass(frozen=True, slots=True)
 class Fleet:
-    """Puts members on record, Idle, as if our controller had made them long ago."""
+    """Members as records, Idle, as if our controller had made them long ago."""
 
-    dsn: str
-    installation: Installation
+    recipe: Recipe
     endpoint: str
     agents_port: int
 
-    @property
-    def recipe(self) -> Recipe:
-        kept = self.installation
-        return Recipe(kept.owner_id, (kept.instance_secret,), VARIABLES)
+    def idle(self, pool: AgentPool, first: int, count: int) -> list[AgentInstance]:
+        """Members `first` to `first + count - 1`, as they are to be on record."""
+        made_of: dict[str, Any] = {
+            "template_hash": template.template_hash(pool, self.recipe),
+            "key_id": template.key_id(self.recipe.secret),
+            "namespace": pool.metadata.namespace,
+            "railway": RailwayRef(
+                endpoint=self.endpoint, project_id=PROJECT, environment_id=ENVIRONMENT
+            ),
+            "phase": InstancePhase.IDLE,
+            "ready_at": datetime.fromisoformat(MADE),
+            "conditions": _conditions(),
+        }
+        return [self._idle(Member(n), made_of) for n in range(first, first + count)]
 
-    async def add(self, pool: AgentPool, first: int, count: int) -> None:
-        """Members `first` to `first + count - 1`."""
-        members = [Member(n) for n in range(first, first + count)]
-        rows = json.dumps(
-            [
-                {
-                    "name": m.name,
-                    "service_name": m.service_name,
-                    "service_id": m.service_id,
-                    "url": m.url(self.agents_port),
-                }
-                for m in members
-            ]
+    def _idle(self, member: Member, made_of: dict[str, Any]) -> AgentInstance:
+        return an_instance(
+            name=member.name,
+            service_name=member.service_name,
+            service_id=member.service_id,
+            url=member.url(self.agents_port),
+            deployment=DeploymentRef(id=f"d-{member.name}", status="SUCCESS"),
+            **made_of,
         )
-        made, recipe = datetime.fromisoformat(MADE), self.recipe
-        hashed = template.template_hash(pool, recipe)
-        place = (self.endpoint, PROJECT, ENVIRONMENT)
-        async with connected(self.dsn) as db:
-            await db.execute(INSERT, rows, made, hashed, template.key_id(recipe.secret), *place)
-            await db.execute(MAKE_IDLE, rows, made, json.dumps(self._conditions()))
-            await db.execute("ANALYZE agent_instances")
-
-    def _conditions(self) -> list[dict[str, object]]:
-        """As the controller leaves them on an instance that became Idle."""
-        now = datetime.now(UTC)
-        status = an_instance(phase=InstancePhase.IDLE).status
-        for kind in ("Created", "Exposed", "Deployed"):
-            status = lifecycle.marked(status, kind, now)
-        status = lifecycle.marked(status, "Ready", now, "AgentReady")
-        shown = an_instance().model_copy(update={"status": status})
-        conditions: list[dict[str, object]] = instance_status_columns(shown)["conditions"]
-        return conditions
 
 
-async def add_ended_claims(dsn: str, count: int) -> None:
-    """So many claims that ended, kept on record."""
-    failed = {
-        "type": "Ready",
-        "status": "False",
-        "reason": "NoneIdle",
-        "message": "",
-        "lastTransitionTime": datetime.now(UTC).isoformat(),
-        "observedGeneration": 1,
-    }
-    async with connected(dsn) as db:
-        await db.execute(ENDED, count, timeout=600)
-        await db.execute(END, json.dumps([failed]), timeout=600)
-        await db.execute("VACUUM ANALYZE agent_claims", timeout=600)
+def _conditions() -> tuple[Condition, ...]:
+    """As the controller leaves them on an instance that became Idle."""
+    now = datetime.now(UTC)
+    status = an_instance(phase=InstancePhase.IDLE).status
+    for kind in ("Created", "Exposed", "Deployed"):
+        status = lifecycle.marked(status, kind, now)
+    return lifecycle.marked(status, "Ready", now, "AgentReady").conditions
+
+
+def ended_claim() -> AgentClaim:
+    """A claim that found nobody idle."""
+    refused = Condition(
+        type="Ready",
+        status="False",
+        reason="NoneIdle",
+        last_transition_time=datetime.now(UTC),
+        observed_generation=1,
+    )
+    return a_claim(phase=ClaimPhase.FAILED, conditions=(refused,))

@@ -12,6 +12,7 @@ import aiohttp
 from tests.bench.rig import Rig
 
 POISSON_SEED = 1
+Ask = Callable[[int], Awaitable[bool]]  # The n-th claim, to its answer; whether it was a good one.
 INSTRUCTIONS = "You are a helpful trip planner for Tokyo. " * 5  # About 200 characters.
 
 
@@ -43,11 +44,12 @@ class Load:
 
 
 class Clients:
-    """Over one rig. Each claim goes to the next of its sidecars."""
+    """Over one rig. Each claim goes to the next of its sidecars, or as `ask` makes it."""
 
-    def __init__(self, rig: Rig, *, qr: bool) -> None:
+    def __init__(self, rig: Rig, *, qr: bool = False, ask: Ask | None = None) -> None:
         self._rig = rig
         self._qr = qr
+        self._ask = ask or self._at_a_door
         self._numbers = itertools.count()
         self._doors: Iterator[str] = itertools.cycle(rig.doors)
 
@@ -99,16 +101,18 @@ class Clients:
         return load
 
     async def _claim(self, load: Load) -> None:
-        body = {"agentId": f"agent-{next(self._numbers)}", "instructions": INSTRUCTIONS}
-        url = next(self._doors) + "/api/pool/claim" + ("" if self._qr else "?qr=none")
         began = time.perf_counter()
-        try:
-            async with self._rig.http.post(url, json=body) as response:
-                await response.read()
-                fine = response.status == 200
-        except (aiohttp.ClientError, TimeoutError):
-            fine = False
-        if fine:
+        if await self._ask(next(self._numbers)):
             load.times.append(time.perf_counter() - began)
         else:
             load.failed += 1
+
+    async def _at_a_door(self, number: int) -> bool:
+        body = {"agentId": f"agent-{number}", "instructions": INSTRUCTIONS}
+        url = next(self._doors) + "/api/pool/claim" + ("" if self._qr else "?qr=none")
+        try:
+            async with self._rig.http.post(url, json=body) as response:
+                await response.read()
+                return response.status == 200
+        except (aiohttp.ClientError, TimeoutError):
+            return False

@@ -1,4 +1,4 @@
-"""What a claim costs the records, and what size costs: the control plane alone, writes, passes, rest."""
+"""What a claim costs the records, and what size costs, on rows: the control plane, writes, passes, rest."""
 
 import asyncio
 import time
@@ -64,7 +64,7 @@ async def scale(repeat: int) -> AsyncIterator[Row]:
     for size in SIZES:
         async with Rig(idle=size, ended=ENDED) as rig:
             await asyncio.sleep(5.0)  # The first probes, and what they ring for.
-            passes = [await _pass_cpu_s(rig) for _ in range(repeat)]
+            passes = [await pass_cpu_s(rig) for _ in range(repeat)]
             name = f"{size:,} instances"
             linear = first_pass * size / SIZES[0] if first_pass else None
             first_pass = first_pass or sorted(passes)[len(passes) // 2]
@@ -79,7 +79,7 @@ async def scale(repeat: int) -> AsyncIterator[Row]:
         yield Row("scale", f"{name}: binds", rate, "/s", first_rate, at_least=True, of_floor=flat)
 
 
-async def _pass_cpu_s(rig: Rig) -> float:
+async def pass_cpu_s(rig: Rig) -> float:
     """Of the controller, for one look at Railway and the full pass after it. Looks asked for within five
     seconds are one."""
     await asyncio.sleep(6.0)

@@ -1,4 +1,4 @@
-"""One installation for a bench: Postgres (fsync on), a fleet of warm agents, controllers and sidecars."""
+"""One installation for a bench: a store (fsync on), a fleet of warm agents, controllers and sidecars."""
 
 import asyncio
 import os
@@ -12,13 +12,17 @@ from typing import Any, Self
 import aiohttp
 import psutil
 
-from api.records.migrate import migrate
-from api.records.postgres import PostgresRecords
-from api.types import AgentPool
-from controller.local.plan import command
-from controller.local.postgres import LocalPostgres
 from tests.bench.bare import fill
-from tests.bench.fleet import ENVIRONMENT, PROJECT, VARIABLES, Fleet, Member, add_ended_claims
+from tests.bench.fleet import (
+    ENVIRONMENT,
+    PROJECT,
+    VARIABLES,
+    Fleet,
+    Member,
+    ended_claim,
+    recipe_of,
+)
+from tests.bench.stores import PostgresStore, Store, used
 from tests.builders import a_pool
 from tests.end_to_end.system import free_ports
 
@@ -28,15 +32,23 @@ TOKEN = "bench-token"
 
 
 class Rig:
-    """`async with Rig(controllers=1, sidecars=1, idle=300) as rig:`; `grow(n)` adds warm agents."""
+    """`async with Rig(controllers=1, sidecars=1, idle=300) as rig:`; `grow(n)` adds warm agents.
+
+    `store`: Postgres unless another is given."""
 
     def __init__(
-        self, *, controllers: int = 1, sidecars: int = 1, idle: int = 0, ended: int = 0
+        self,
+        store: Store | None = None,
+        *,
+        controllers: int = 1,
+        sidecars: int = 1,
+        idle: int = 0,
+        ended: int = 0,
     ) -> None:
+        self.store = store or PostgresStore()
         self._wanted = ("controller",) * controllers + ("api",) * sidecars
         self._idle, self._ended = idle, ended
         self._folder = TemporaryDirectory(prefix="agent-pool-bench-")
-        self._postgres = LocalPostgres(Path(self._folder.name))
         self._programs: list[tuple[str, asyncio.subprocess.Process]] = []
         ports = free_ports(2)
         self._agents_port, self._railway_port = ports[0], ports[1]
@@ -61,17 +73,14 @@ class Rig:
                 await process.wait()
         if hasattr(self, "http"):
             await self.http.close()
-        if hasattr(self, "records"):
-            await self.records.close()
-        await self._postgres.stop()
+        await self.store.stop()
         self._folder.cleanup()
 
     # ---------------------------------------------------------------- its parts
 
     async def _start(self) -> None:
-        self.dsn = await self._postgres.start()
-        await migrate(self.dsn)
-        self.records = await PostgresRecords.connect(self.dsn)
+        await self.store.start(Path(self._folder.name))
+        self.records = self.store.records
         self.http = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=0),
             headers={"Authorization": f"Bearer {KEY}"},
@@ -80,13 +89,14 @@ class Rig:
         ports = ("--agents-port", str(self._agents_port), "--railway-port", str(self._railway_port))
         await self._spawn("outside", [sys.executable, "-m", "tests.bench.outside", *ports], {})
         await self._until_it_answers(f"http://127.0.0.1:{self._railway_port}/_counts")
-        self.fleet = Fleet(
-            self.dsn, await self.records.installation(), self.endpoint, self._agents_port
-        )
-        self.pool = await self.records.create_pool(_wide_pool())
+        recipe = recipe_of(await self.records.installation())
+        self.fleet = Fleet(recipe, self.endpoint, self._agents_port)
+        # Wants none and may have many: nothing is created while a bench runs, nothing taken away.
+        wide = a_pool(namespace=self.store.namespace, min_idle=0, max_total=10_000)
+        self.pool = await self.records.create_pool(wide)
         await self.grow(self._idle)
         if self._ended:
-            await add_ended_claims(self.dsn, self._ended)
+            await self.store.put_ended(self._ended, ended_claim())
         for part in self._wanted:
             await self._start_part(part)
         await asyncio.gather(
@@ -98,8 +108,9 @@ class Rig:
     async def _start_part(self, part: str) -> None:
         port, ops_port = free_ports(2)
         name = f"{part}-{sum(name.startswith(part) for name, _ in self._programs) + 1}"
+        argv, on_it = await self.store.program(part)
         given = {
-            "DATABASE_URL": self.dsn,
+            **on_it,
             "POOL_API_KEY": KEY,
             "PORT": str(port),
             "API_OPS_PORT": str(ops_port),
@@ -109,10 +120,9 @@ class Rig:
             "RAILWAY_PROJECT_ID": PROJECT,
             "RAILWAY_ENVIRONMENT_ID": ENVIRONMENT,
             "AGENT_SCHEME": "http",
-            "LOG_FORMAT": "json",
             **VARIABLES,
         }
-        await self._spawn(name, command(part), given)
+        await self._spawn(name, argv, given)
         self.ops[name] = f"http://127.0.0.1:{ops_port}"
         if part == "api":
             self.doors.append(f"http://127.0.0.1:{port}")
@@ -155,13 +165,19 @@ class Rig:
     # ---------------------------------------------------------------- what a bench does with it
 
     @property
+    def dsn(self) -> str:
+        """Of a rig on Postgres."""
+        assert isinstance(self.store, PostgresStore)
+        return self.store.dsn
+
+    @property
     def endpoint(self) -> str:
         return f"http://127.0.0.1:{self._railway_port}/graphql/v2"
 
     async def grow(self, count: int) -> None:
         """So many more idle agents, on record first and then to be seen."""
         if count:
-            await self.fleet.add(self.pool, self.size, count)
+            await self.store.put_idle(self.fleet.idle(self.pool, self.size, count))
             self.size += count
             await self.show(self.size)
 
@@ -183,25 +199,10 @@ class Rig:
             return dict(await response.json())
 
     def cpu(self) -> dict[str, float]:
-        """Seconds each part has used so far; `load` is this process, `postgres` with its backends."""
-        used = {name: _used(psutil.Process(process.pid)) for name, process in self._programs}
-        ours = psutil.Process().children(recursive=True)
-        postgres = sum(_used(child) for child in ours if child.name() == "postgres")
-        return {**used, "postgres": postgres, "load": _used(psutil.Process())}
+        """Seconds each part has used so far; `load` is this process, a store counts with all of its own."""
+        parts = {name: used(psutil.Process(process.pid)) for name, process in self._programs}
+        return {**parts, **self.store.cpu(), "load": used(psutil.Process())}
 
     def memory_mb(self, name: str) -> float:
         pid = next(process.pid for called, process in self._programs if called == name)
         return float(psutil.Process(pid).memory_info().rss) / 1e6
-
-
-def _wide_pool() -> AgentPool:
-    """Wants none and may have many: nothing is created while a bench runs, nothing taken away."""
-    return a_pool(min_idle=0, max_total=10_000)
-
-
-def _used(process: psutil.Process) -> float:
-    try:
-        times = process.cpu_times()
-    except psutil.NoSuchProcess:
-        return 0.0
-    return float(times.user + times.system)

@@ -16,9 +16,19 @@ from typing import Self
 
 import aiohttp
 
+from api.records.kubernetes_leases import SECRET
 from controller.local.apiserver import LocalApiServer
 from controller.local.children import Child
-from tests.deploy.rendered import NAMESPACE, Json, Name
+from tests.deploy.rendered import (
+    DEPLOY,
+    NAMESPACE,
+    OVERLAYS,
+    Json,
+    Kustomize,
+    Name,
+    by_name,
+    objects,
+)
 from tests.end_to_end.system import free_ports
 
 API_KEY = "key-of-the-api-for-these-tests"
@@ -40,6 +50,25 @@ class Deployed:
         (container,) = spec["containers"]
         env = {each["name"]: each.get("value", NAMESPACE) for each in container["env"]}
         return cls(spec["serviceAccountName"], container["args"], env)
+
+
+async def install(server: LocalApiServer, kustomize: Kustomize, overlay: str) -> dict[Name, Json]:
+    """That overlay as it is shipped, and the installation's Secret; what was applied."""
+    await server.apply(DEPLOY.parent / "crds")
+    text = await kustomize.text(OVERLAYS / overlay)
+    await server.kubectl("apply", "--server-side", "--force-conflicts", "-f", "-", stdin=text)
+    words = ("--from-literal=ownerId=tests", f"--from-literal=instanceSecret={'x' * 64}")
+    await server.kubectl("create", "secret", "generic", SECRET, "-n", NAMESPACE, *words)
+    return by_name(objects(text))
+
+
+async def as_deployed(
+    server: LocalApiServer, applied: Mapping[Name, Json], name: str
+) -> tuple[Sequence[str], dict[str, str]]:
+    """Arguments and variables of that Deployment's container, as its service account."""
+    deployed = Deployed.of(applied, name)
+    account = await server.kubeconfig_of(NAMESPACE, deployed.account)
+    return deployed.args, deployed.env | {"KUBECONFIG": str(account)}
 
 
 @dataclass
@@ -105,10 +134,8 @@ class Running:
         return found
 
     async def _process(self, name: str, secrets: Mapping[str, str], *ports: str) -> None:
-        deployed = Deployed.of(self.objects, name)
-        account = await self.server.kubeconfig_of(NAMESPACE, deployed.account)
-        env = deployed.env | {"KUBECONFIG": str(account), **secrets}
-        await self.begin(name, deployed.args, env, *ports)
+        words, env = await as_deployed(self.server, self.objects, name)
+        await self.begin(name, words, env | dict(secrets), *ports)
 
     async def begin(
         self, name: str, words: Sequence[str], env: Mapping[str, str], *ports: str

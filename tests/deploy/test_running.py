@@ -7,10 +7,9 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from api.records.kubernetes_leases import SECRET
 from controller.local.apiserver import LocalApiServer
-from tests.deploy.rendered import DEPLOY, NAMESPACE, OVERLAYS, Kustomize
-from tests.deploy.running import API_KEY, Running
+from tests.deploy.rendered import DEPLOY, NAMESPACE, Kustomize
+from tests.deploy.running import API_KEY, Running, install
 
 Start = Callable[[str], AbstractAsyncContextManager[Running]]
 PATIENCE = "--timeout=60s"
@@ -22,13 +21,8 @@ def start(own_api_server: LocalApiServer, kustomize: Kustomize, tmp_path: Path) 
 
     @asynccontextmanager
     async def begun(overlay: str) -> AsyncIterator[Running]:
-        server = own_api_server
-        await server.apply(DEPLOY.parent / "crds")
-        text = await kustomize.text(OVERLAYS / overlay)
-        await server.kubectl("apply", "--server-side", "--force-conflicts", "-f", "-", stdin=text)
-        words = ("--from-literal=ownerId=tests", f"--from-literal=instanceSecret={'x' * 64}")
-        await server.kubectl("create", "secret", "generic", SECRET, "-n", NAMESPACE, *words)
-        running = Running(server, await kustomize.overlay(overlay), tmp_path)
+        applied = await install(own_api_server, kustomize, overlay)
+        running = Running(own_api_server, applied, tmp_path)
         try:
             await running.start()
             yield running
