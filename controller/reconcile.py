@@ -11,7 +11,7 @@ from datetime import timedelta
 from typing import Protocol
 
 from api.conditions import is_true
-from api.records import Bind, NotFound, Outcome, Records, View
+from api.records import NotFound, Outcome, Records, RecordsError, View
 from api.types import (
     AgentClaim,
     AgentInstance,
@@ -27,6 +27,7 @@ from api.types import (
 )
 from controller import handover, lifecycle, sizing, template
 from controller.arriving import arrived, arrived_pool, still_arriving
+from controller.binding import Binding
 from controller.course import Course, course_of
 from controller.delivery import Deliveries, Promise, reason_of
 from controller.environment import Environment
@@ -93,7 +94,7 @@ class Reconciler:
         self._chance = chance
         self._wishes = wishes
         self._news = news
-        self._binding: set[str] = set()  # Claims (uids) whose bind is on its way to the records.
+        self._binding = Binding(records, clock)
         self._urgent: set[Key] = set()  # Pools where claims wait for what is created.
         self._bind_after = time.now()  # While agents cannot be reached: the next bind.
         self.reported: dict[Key, PoolStatus] = {}  # What each pool's status said last, for metrics.
@@ -113,7 +114,13 @@ class Reconciler:
             return None
         match = sizing.match(there, pool, at_most)
         attempt, began = Attempt(by=self._me, at=there.now), self._clock()
-        held = await self._bind(match.binds, attempt)
+        try:
+            held = await self._binding.write(match.binds, attempt, began)
+        except RecordsError:
+            self._wishes.resize(
+                key, RESIZE_SOON_S
+            )  # A full pass finds what is on record all the same.
+            raise
         for bind in held:
             self._promise(bind.claim, bind.instance, pool, bound_at=began)
             extra = {"claim": bind.claim.metadata.name, "instance": bind.instance.metadata.name}
@@ -125,15 +132,6 @@ class Reconciler:
             return BIND_AGAIN_S
         more = len(there.claims) == at_most and (held or match.refused)
         return 0.0 if more else None  # Where nobody is idle, an instance that becomes so rings.
-
-    async def _bind(self, binds: Sequence[Bind], attempt: Attempt) -> Sequence[Bind]:
-        """On record. Meanwhile no full pass may take these for somebody else's and wait for an answer."""
-        uids = {bind.claim.metadata.uid for bind in binds}
-        self._binding |= uids
-        try:
-            return await self._records.bind(binds, attempt) if binds else ()
-        finally:
-            self._binding -= uids
 
     async def _refuse(self, claims: Sequence[AgentClaim]) -> None:
         now, said = self._time.now(), "no agent is idle"
@@ -154,8 +152,10 @@ class Reconciler:
         pool: AgentPool | None,
         bound_at: float | None = None,
     ) -> None:
+        """`bound_at`: of a bind that was just answered; also one that was not may be ours."""
+        began = self._binding.began(claim) if bound_at is None else bound_at
         promise = Promise(claim, instance, sizing.deadline(claim, pool))
-        self._deliveries.start(promise, bound_at=bound_at)
+        self._deliveries.start(promise, bound_at=began)
 
     async def _pool(self, key: Key) -> AgentPool | None:
         try:
@@ -201,7 +201,7 @@ class Reconciler:
         ends = [Outcome(c, status) for c, status in late if status is not None]
         await self._fail(ends)
         for claim in view.claims:
-            if claim.status.phase is ClaimPhase.BOUND and claim.metadata.uid not in self._binding:
+            if claim.status.phase is ClaimPhase.BOUND and not self._binding.is_under_way(claim):
                 await self._see_to_bound(claim, there, view.pool)
         if len(ends) < sum(c.status.phase is ClaimPhase.PENDING for c in view.claims):
             self._wishes.bind(pool_key(view.claims[0]))

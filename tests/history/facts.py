@@ -63,6 +63,10 @@ class Facts:
         self.intended_at: dict[str, float] = {}  # By instance name.
         self.retired: set[str] = set()  # Services that were to be deleted, on record.
         self.rewound: set[str] = set()  # Instances of which a backup may have forgotten something.
+        self._of: dict[
+            str, str
+        ] = {}  # Names of instances by their services, and by their addresses.
+        self._moved_then: set[tuple[str, str]] = set()  # `moved` when a backup was taken: it knows.
         self.services: dict[str, ServiceSeen] = {}
         self.orphans: dict[str, float] = {}  # Services that no record explains, since when.
         self.opened: dict[str, str] = {}  # The wish that each conversation was opened for.
@@ -72,10 +76,12 @@ class Facts:
         self.keys: dict[str, str] = {}  # The claim (uid) that each key's last answer was about.
         self.unanswered: dict[str, str] = {}  # Keys that somebody still asks by, and who.
         self.attempted_at: dict[str, float] = {}  # By wish: when the newest attempt was written.
-        self.binders: dict[str, str] = {}  # Who bound each claim (uid) last.
-        # By wish and address: actor, reply, when.
-        self.replies: dict[tuple[str, str], list[tuple[str, str, float]]] = {}
-        self.answered_at: dict[tuple[str, str], float] = {}  # When the newest call there was over.
+        self.binders: dict[
+            str, tuple[str, float]
+        ] = {}  # Who bound each claim (uid) last, and when.
+        self.terms: dict[str, float] = {}  # Since when each process has led with what it knows.
+        # By wish and address: actor, reply.
+        self.replies: dict[tuple[str, str], list[tuple[str, str]]] = {}
         self.silent: dict[tuple[str, str], str | None] = {}  # By actor and wish: the attempt then.
         self.reasons: dict[str, str] = {}  # Of each claim by name, last said; also of deleted ones.
         self.leader: tuple[str, float] = ("", 0.0)  # Who holds the lease, and since when.
@@ -102,7 +108,6 @@ class Facts:
                 calls = self.sent.setdefault((wish, url), [])
                 if over:
                     calls.pop(0)
-                    self.answered_at[wish, url] = self.now
                 else:
                     calls.append(self.now)
             case Asked(actor=actor, key=str(key)):
@@ -118,6 +123,10 @@ class Facts:
             case Answered():
                 self.unanswered.pop(event.key or "", None)
                 self.counts["answers"] += event.status == 200
+            case Happened(what="begins a term", actor=actor):
+                self.terms[actor] = self.now
+            case Happened(what="backup taken"):
+                self._moved_then = set(self.moved)
             case Happened(what="gives up", names=names):
                 for key in names:
                     self.unanswered.pop(key, None)
@@ -208,6 +217,7 @@ class Facts:
     def _learn_instance(self, changed: Changed, instance: InstanceSeen) -> None:
         name, after = changed.name, changed.after
         self.intended_at.setdefault(name, self.now)
+        self._of |= {instance.service or "": name, instance.url or "": name}
         if after is None or instance.phase == "Gone":
             for service, seen in self.services.items():
                 if seen.name == instance.service_name:
@@ -223,15 +233,24 @@ class Facts:
             if isinstance(thing, InstanceSeen):
                 self.rewound.add(changed.name)
                 self.agreed.pop(changed.name, None)
-                self.moved = {each for each in self.moved if each[1] != changed.name}
                 self.intended_at[changed.name] = self.now
             elif isinstance(thing, ClaimSeen):
                 self.rewound.add(thing.instance or "")
                 self.ready.pop(thing.uid, None)
-                self.moved = {each for each in self.moved if each[0] != thing.uid}
                 self.keys = {key: uid for key, uid in self.keys.items() if uid != thing.uid}
+        self.moved &= self._moved_then
         if isinstance(changed.after, ClaimSeen):
             self._learn_ready(changed.name, changed.after)
+        self._forget_calls()
+
+    def _forget_calls(self) -> None:
+        """Calls for binds that a backup forgot: nobody knows of them, nor which one an agent ends with."""
+        called = {self._of.get(url) for (_, url), calls in self.sent.items() if calls}
+        called |= {self._of.get(each) for work in self.at_work.values() for each, _ in work}
+        for service, seen in self.services.items():
+            if self._of.get(service) in called & self.rewound:
+                seen.blurred = True
+                self._no_longer_at_work(service)
 
     def _pair(self, event: Wrote) -> Agreed | None:
         """Claim and instance, where this write made them agree for the first time."""
@@ -256,7 +275,7 @@ class Facts:
             return None
         before.append(claim.uid)
         # Who completes the half bind of another is not its binder: that one may have told.
-        self.binders[claim.uid] = (claim.attempt or "").partition(" ")[0]
+        self.binders[claim.uid] = (claim.attempt or "").partition(" ")[0], self.now
         self.counts["binds"] += 1
         return Agreed(event.actor, name, claim, instance_name, instance)
 
@@ -292,8 +311,7 @@ class Facts:
                 self._no_longer_at_work(event.service)
 
     def _replied(self, event: Replied) -> None:
-        said = (event.actor, event.heard, self.now)
-        self.replies.setdefault((event.wish, event.url), []).append(said)
+        self.replies.setdefault((event.wish, event.url), []).append((event.actor, event.heard))
         if event.heard == "silent":
             self.silent[event.actor, event.wish] = self.attempt_at(event.wish)
 

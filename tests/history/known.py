@@ -39,9 +39,8 @@ class ServiceSeen:
     heard: list[str] = field(default_factory=list)
     conversation: str | None = None  # What its agent serves; None where it may have forgotten.
     waiting: str | None = None  # The wish that it waits for a group's admin with.
-    blurred: bool = (
-        False  # Two of its calls overlapped for longer than anybody respects an attempt.
-    )
+    # Two of its calls overlapped for longer than anybody respects an attempt, or a backup forgot one.
+    blurred: bool = False
 
 
 @dataclass(slots=True)

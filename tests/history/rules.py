@@ -7,7 +7,6 @@ from tests.history.laws import Law, Verdict, hold, ours
 
 # Longer than a process is stopped between a look and what it does by it, or its write is under way.
 BY_AN_OLD_LOOK_S = 60.0
-LEADS_FOR_S = 4.0  # After a renewal of its lease.
 UNHEARD_OF = (
     "Silent",
     "Unreached",
@@ -43,19 +42,18 @@ def rule_5_an_open_call_is_waited_for(facts: Facts, event: Known) -> Verdict:
     """The deadline is looked at only while no call is open; an answer inside it wins. Nor does a claim leave
     its agent while somebody tells it."""
     match event:
-        case Changed(before=ClaimSeen(phase="Bound"), after=ClaimSeen(phase="Failed") as claim):
-            if not ours(event.actor) or claim.reason != "TimedOut":
+        case Changed(before=ClaimSeen(phase="Bound") as was, after=ClaimSeen() as claim):
+            if not ours(event.actor) or was.instance in facts.rewound:
                 return None
-            sent = facts.calls_of(claim.wish)
-            what = f"{event.name} ran out of time while its agent was being told"
-            return hold(rule_5_an_open_call_is_waited_for, not sent, what, event.name)
-        case Changed(before=ClaimSeen(phase="Bound"), after=ClaimSeen(phase="Pending") as claim):
-            if not ours(event.actor) or len(facts.wishes[claim.wish]) > 1:
+            instance = facts.instances.get(was.instance or "")
+            sent = facts.sent.get((claim.wish, (instance.url if instance else None) or ""), [])
+            if claim.reason == "TimedOut":
+                what = f"{event.name} ran out of time while its agent was being told"
+                return hold(rule_5_an_open_call_is_waited_for, not sent, what, event.name)
+            if claim.phase != "Pending" or len(facts.wishes[claim.wish]) > 1:
                 return None
             # One that began half an attempt ago may be given up for silent; a younger one is somebody's.
-            young = [
-                at for at in facts.calls_of(claim.wish) if facts.now - at < facts.handover_s / 2
-            ]
+            young = [at for at in sent if facts.now - at < facts.handover_s / 2]
             what = f"{event.name} left its agent while that was being told"
             return hold(rule_5_an_open_call_is_waited_for, not young, what, event.name)
     return None
@@ -106,18 +104,17 @@ def _serves(facts: Facts, seen: ServiceSeen, wish: str) -> bool:
 
 
 def rule_5_a_strangers_conversation_is_not_ours(facts: Facts, event: Known) -> Verdict:
-    """409 to the first POST of the process that bound: somebody else's conversation. (One that lost its lease
-    meanwhile has forgotten its reply, and can only ask: the known gap.)"""
+    """409 to the first POST of the process that bound: somebody else's conversation. (One whose term ended
+    meanwhile has forgotten that it bound, and what it heard: the known gap.)"""
     match event:
         case Changed(actor=actor, after=ClaimSeen(phase="Ready") as claim, name=name):
             strange = facts.opened.get(claim.conversation or "") not in facts.wishes
             instance = facts.instances.get(claim.instance or "")
             call = claim.wish, (instance.url if instance else None) or ""
             replies = facts.replies.get(call, [])
-            by_binder = facts.binders.get(claim.uid) == actor and len(replies) == 1
-            only = by_binder and replies[0][:2] == (actor, "already")
-            # Learnt long after it was said, or acted on long after it was learnt: a term has ended there.
-            only = only and facts.now - facts.answered_at.get(call, facts.now) < LEADS_FOR_S
+            binder, bound_at = facts.binders.get(claim.uid, ("", 0.0))
+            knows = binder == actor and facts.terms.get(actor, 0.0) <= bound_at
+            only = knows and replies == [(actor, "already")]
             what = f"{name} took {claim.conversation}, a stranger's"
             fine = not (strange and only)
             return hold(rule_5_a_strangers_conversation_is_not_ours, fine, what, name)

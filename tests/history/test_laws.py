@@ -11,6 +11,7 @@ from tests.history.builders import (
     READY,
     REF,
     SIDECAR,
+    WISH,
     a_bind,
     a_course,
     an_idle,
@@ -210,6 +211,29 @@ def test_what_a_backup_forgot_is_not_held_against_who_went_on() -> None:
     back = [instance(actor="backup"), claim(actor="backup")]
     other = [claim("c2", **SECOND), claim("c2", **SECOND, **BOUND), instance(**SECOND_REF)]
     assert kept_by(*a_course(), *back, *other)
+
+
+def test_a_call_that_a_backup_forgot_is_nobodys() -> None:
+    told = [*a_bind(), *an_idle("i2"), Told(CONTROLLER, WISH, "https://i1.test", False), hears()]
+    back = [instance(actor="backup"), claim(actor="backup")]
+    anew = [claim(**(BOUND | {"instance": "i2"})), instance("i2", **REF), hears("i2")]
+    assert kept_by(*told, *back, *anew, every_s=0.5)
+    left = broken_by(*told, claim(left="Silent"), *anew, every_s=0.5)
+    assert left == "rule_5_an_open_call_is_waited_for"
+    lets_go = claim(left="UsedByStranger")
+    assert kept_by(*told, *back, *anew[:2], lets_go, every_s=0.5)
+
+
+def test_what_had_moved_on_when_a_backup_was_taken_has_moved_on_when_it_is_back() -> None:
+    moved = [pool(policy="Delete"), *a_bind()[1:], claim(left="UsedByStranger"), instance(**REF)]
+    since = [instance(**REF, phase="Retiring"), happened("-")]
+    back = [claim("c2", **SECOND, actor="backup"), instance(actor="backup", **REF)]
+    retires = instance(**REF, phase="Retiring")
+    assert kept_by(*moved, happened("backup taken"), *since, *back, retires)
+    stays = [happened("backup taken"), claim(left="UsedByStranger"), *since]
+    law = "law_3_nothing_claimed_is_deleted"
+    kept = [claim(**BOUND, actor="backup"), *back]
+    assert broken_by(pool(policy="Delete"), *a_bind()[1:], *stays, *kept, retires) == law
 
 
 def test_who_gives_up_need_not_be_answered() -> None:

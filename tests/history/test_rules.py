@@ -118,6 +118,10 @@ RIGHT: list[Sequence[Event]] = [
     [claim(phase="Failed", reason="TimedOut"), answered(status=500, instance=None)],
     [*a_bind(), hears(), answers(), claim(left="Silent")],
     [*a_bind(), *STRANGE, replied("silent"), replied("already"), NEW_ATTEMPT],
+    [
+        *[*a_bind(), Happened(CONTROLLER, "begins a term"), *STRANGE, replied("already")],
+        claim(**(READY | {"conversation": "conv0"})),
+    ],
     [*a_bind(), TELLS, DONE, replied("silent"), NEW_ATTEMPT, TELLS],
     [*a_course(), RENAMED],
     [SENDS, SENDS._replace(outcome="lost"), LOOKED, SENDS],

@@ -77,6 +77,18 @@ class StormStore(MemoryStore):
         return new
 
 
+class StormController(Controller):
+    """A controller that says aloud when it begins to lead, with nothing in mind but the records."""
+
+    def __init__(self, ports: Ports, charge: Charge, witness: Witness) -> None:
+        super().__init__(ports, charge)
+        self._witness = witness
+
+    async def _lead(self) -> None:
+        self._witness.happened("begins a term")
+        await super()._lead()
+
+
 class Sidecar:
     """One run of the door, without sockets."""
 
@@ -286,7 +298,9 @@ class Stage:
             chance=dice,
         )
         charge = Charge(process.name, recipe, self.where, LIMITS)
-        self.mains.append((process, process.start(Controller(ports, charge).run())))
+        self.mains.append(
+            (process, process.start(StormController(ports, charge, self.witness).run()))
+        )
 
     def _start_sidecar(self, slot: str) -> None:
         process = self._process(slot, self._start_sidecar)

@@ -1,0 +1,51 @@
+"""Binds of this process on their way to the records, and those of which no answer came.
+
+A bind whose answer was lost may be on record all the same. Its binder knows then what nobody else can: that
+the agent was not told yet. So it goes on as the binder, and does not wait for itself to fall silent.
+"""
+
+from collections.abc import Callable, Sequence
+
+from api.records import Bind, Records
+from api.types import AgentClaim, Attempt
+
+Promised = tuple[str, Attempt]  # A claim's uid, and who may speak for it.
+
+REMEMBERED_S = 600.0  # A write that comes later than this is treated as anybody's.
+
+
+class Binding:
+    """`write` binds; `began` tells, once, when a bind that went unanswered was begun. `clock`: ours."""
+
+    def __init__(self, records: Records, clock: Callable[[], float]) -> None:
+        self._records = records
+        self._clock = clock
+        self._under_way: set[str] = set()  # Claims, by uid.
+        self._unanswered: dict[Promised, float] = {}  # When each was begun, oldest first.
+
+    async def write(self, binds: Sequence[Bind], attempt: Attempt, began: float) -> Sequence[Bind]:
+        """On record. Meanwhile no full pass may take these for somebody else's and wait for an answer."""
+        uids = {bind.claim.metadata.uid for bind in binds}
+        self._under_way |= uids
+        self._forget_old()
+        self._unanswered |= {(uid, attempt): began for uid in uids}
+        try:
+            held = await self._records.bind(binds, attempt) if binds else ()
+        finally:
+            self._under_way -= uids
+        for bind in held:
+            self._unanswered.pop((bind.claim.metadata.uid, attempt), None)
+        return held
+
+    def is_under_way(self, claim: AgentClaim) -> bool:
+        return claim.metadata.uid in self._under_way
+
+    def began(self, claim: AgentClaim) -> float | None:
+        """When this process began to write the bind that stands; None: by another, or told already."""
+        attempt = claim.status.attempt
+        return self._unanswered.pop((claim.metadata.uid, attempt), None) if attempt else None
+
+    def _forget_old(self) -> None:
+        long_ago = self._clock() - REMEMBERED_S
+        while self._unanswered and next(iter(self._unanswered.values())) < long_ago:
+            del self._unanswered[next(iter(self._unanswered))]
