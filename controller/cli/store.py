@@ -37,17 +37,20 @@ def settings(arguments: argparse.Namespace) -> StoreSettings:
     if is_named(arguments):
         return Reader(environ).store()
     folder = StateFolder(Path(arguments.state))
-    running = folder.read_running()
-    if running is None or folder.holder() is None:  # One left by a kill -9 leads nowhere.
-        if kind == "kubernetes":  # In a pod, or with the usual kubeconfig.
-            return Reader(environ).store()
-        problem = f"is not set, and nothing runs in {arguments.state}"
-        raise SettingError(
-            "DATABASE_URL", f"{problem}; set it, give --state, or start `agent-pool up`"
-        )
-    if running.kubeconfig:
+    running = (
+        folder.read_running() if folder.holder() else None
+    )  # A kill -9 leaves one that leads nowhere.
+    if running is not None and running.kubeconfig and kind != "postgres":
         return StoreSettings("kubernetes", kubeconfig=running.kubeconfig)
-    return StoreSettings("postgres", running.database_url)
+    if running is not None and running.database_url and kind != "kubernetes":
+        return StoreSettings("postgres", running.database_url)
+    if kind == "kubernetes":  # In a pod, or with the usual kubeconfig.
+        return Reader(environ).store()
+    what = "no Postgres runs" if running else "nothing runs"
+    raise SettingError(
+        "DATABASE_URL",
+        f"is not set, and {what} in {arguments.state}; set it, give --state, or start `agent-pool up`",
+    )
 
 
 def _kind(arguments: argparse.Namespace) -> str:

@@ -1,11 +1,14 @@
 """The command line as people meet it: help with examples, usage errors, exit codes."""
 
+import argparse
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from api.settings import SettingError, StoreSettings
+from controller.cli import store
 from controller.cli.main import main
 from controller.local.state import Running, StateFolder
 
@@ -152,3 +155,22 @@ def test_an_unknown_variable_of_ours_ends_every_command_with_2() -> None:
     assert done.stderr == (
         "agent-pool: POOL_MIN_IDEL: is not a setting of ours: did you mean POOL_MIN_IDLE?\n"
     )
+
+
+def test_a_running_up_is_the_store_that_it_runs_on_and_no_other(tmp_path: Path) -> None:
+    folder = StateFolder(tmp_path)
+
+    def found(records: str) -> StoreSettings:
+        asked = argparse.Namespace(database_url="", records=records, state=str(tmp_path))
+        return store.settings(asked)
+
+    on_rows = StoreSettings("postgres", "postgresql://u@h/d")
+    on_kubernetes = StoreSettings("kubernetes", kubeconfig="/its/kubeconfig")
+    with folder.locked():
+        folder.write_running(Running("http://a", {}, None, on_rows.database_url, 1, "0"))
+        assert found("") == found("postgres") == on_rows
+        assert found("kubernetes") == StoreSettings("kubernetes")
+        folder.write_running(Running("http://a", {}, None, "", 1, "0", on_kubernetes.kubeconfig))
+        assert found("") == found("kubernetes") == on_kubernetes
+        with pytest.raises(SettingError, match="DATABASE_URL: is not set, and no Postgres runs in"):
+            found("postgres")
