@@ -50,7 +50,8 @@ def postgres_15_server() -> Iterator[str]:
     yield from _server(bin_dir)
 
 
-async def _database(server: str) -> AsyncIterator[str]:
+async def database(server: str) -> AsyncIterator[str]:
+    """The URL of an empty database of that server, dropped in the end."""
     name = f"test_{secrets.token_hex(6)}"
     admin = await asyncpg.connect(server)
     try:
@@ -64,12 +65,12 @@ async def _database(server: str) -> AsyncIterator[str]:
 @pytest.fixture
 async def postgres_url(postgres_server: str) -> AsyncIterator[str]:
     """The URL of an empty database on PostgreSQL 18, this test's own."""
-    async for url in _database(postgres_server):
+    async for url in database(postgres_server):
         yield url
 
 
 @pytest.fixture
 async def postgres_15_url(postgres_15_server: str) -> AsyncIterator[str]:
     """The URL of an empty database on PostgreSQL 15, this test's own."""
-    async for url in _database(postgres_15_server):
+    async for url in database(postgres_15_server):
         yield url

@@ -66,7 +66,10 @@ class KubernetesMoving:
         must_arrive(thing)
         obeys_its_kind(thing)
         path = path_of(PLURALS[thing.kind], thing.metadata.namespace)
-        born = self._records.took(type(thing), await self._api.create(path, written(thing)))
+        try:
+            born = self._records.took(type(thing), await self._api.create(path, written(thing)))
+        except Invalid as error:  # Rows take labels that objects do not.
+            raise Invalid(f"{thing.kind} {key_of(thing)}: {error}") from None
         status = difference(born.status.wire(), thing.status.wire())
         return await self._patch(born, {"status": status}, "status") if status else born
 

@@ -45,7 +45,10 @@ class PostgresMoving:
             async with c.transaction():
                 return await _insert(c, thing)
 
-        row = await self._records._ask(write)
+        try:
+            row = await self._records._ask(write)
+        except Invalid as error:
+            raise Invalid(f"{_ONE[thing.kind]} {key_of(thing)}: {error}") from None
         if row is None:
             raise AlreadyExists(f"{_ONE[thing.kind]} {key_of(thing)} exists")
         return _of(thing, row)
