@@ -27,7 +27,7 @@ BUSY_AGAIN_S = 1.0  # Where it does not say when.
 TOKEN_LASTS_S = 60.0
 AT_ONCE = 32  # More at a time made nothing faster on two cores (facts/kubernetes.md 8).
 WATCH_FOR_S = 300
-SILENCE_S = 90.0  # Bookmarks come each minute: a watch that says nothing for longer is dead.
+SILENCE_S = 90.0  # Bookmarks come each minute.
 LINE_MAX = 4 * 1024 * 1024
 CLOCK_SLACK = timedelta(seconds=2)
 
@@ -40,10 +40,12 @@ class Expired(RecordsError):
 
 
 class Api:
-    """One server, spoken to as one user. `requests` counts what was sent, by method and plural."""
+    """One server, spoken to as one user. `requests` counts what was sent, by method and plural; a watch that
+    says nothing for longer than `silence_s` is dead."""
 
-    def __init__(self, cluster: Cluster) -> None:
+    def __init__(self, cluster: Cluster, *, silence_s: float = SILENCE_S) -> None:
         self.cluster = cluster
+        self._silence_s = silence_s
         self.clock = ServerTime()
         self.requests: dict[tuple[str, str], int] = {}
         self._asking: aiohttp.ClientSession | None = None
@@ -91,7 +93,7 @@ class Api:
             "timeoutSeconds": str(WATCH_FOR_S),
         }
         self._count("WATCH", path)
-        timeout = aiohttp.ClientTimeout(total=None, sock_connect=5.0, sock_read=SILENCE_S)
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=5.0, sock_read=self._silence_s)
         try:
             session = self.watching
             url, headers = self.cluster.server + path, self._headers()
@@ -99,10 +101,10 @@ class Api:
                 if answer.status != 200:
                     raise _refusal("watch", path, answer.status, await _json(answer))
                 async for line in lines_of(answer.content):
-                    event = json.loads(line)
-                    if event["type"] == "ERROR":
-                        raise _refusal("watch", path, event["object"].get("code", 500), {})
-                    yield event["type"], event["object"]
+                    kind, thing = _event(line)
+                    if kind == "ERROR":
+                        raise _refusal("watch", path, thing.get("code", 500), {})
+                    yield kind, thing
         except (aiohttp.ClientError, TimeoutError, ValueError, OSError) as error:
             raise Unavailable(f"the watch broke: {type(error).__name__}") from None
 
@@ -227,6 +229,14 @@ async def _json(answer: aiohttp.ClientResponse) -> Json:
     if not isinstance(said, dict):
         raise ValueError("not an object")
     return said
+
+
+def _event(line: bytes) -> tuple[str, Json]:
+    """Raises ValueError for whatever is none."""
+    said = json.loads(line)
+    if not (isinstance(said, dict) and isinstance(said.get("object"), dict)):
+        raise ValueError("not an event")
+    return str(said.get("type")), said["object"]
 
 
 async def lines_of(content: aiohttp.StreamReader) -> AsyncIterator[bytes]:

@@ -235,8 +235,9 @@ class KubernetesStage(Stage):
     # ---------------------------------------------------------------- by hand
 
     async def set_up(self, min_idle: int, policy: str) -> None:
-        wanted = {"minIdle": min_idle, "reclaimPolicy": policy, "provisionTimeout": "20s"}
-        await self._patch_pool(wanted)
+        """However long the storm lasts on a busy machine, no claim is given up meanwhile."""
+        times = {"provisionTimeout": "20s", "claimTimeout": "1h"}
+        await self._patch_pool({"minIdle": min_idle, "reclaimPolicy": policy, **times})
 
     async def resize(self, min_idle: int) -> None:
         await self._patch_pool({"minIdle": min_idle})
