@@ -26,6 +26,7 @@ BUSY_PATIENCE_S = 10.0  # How long 429 is waited out.
 BUSY_AGAIN_S = 1.0  # Where it does not say when.
 TOKEN_LASTS_S = 60.0
 AT_ONCE = 32  # More at a time made nothing faster on two cores (facts/kubernetes.md 8).
+LEASES, LEASES_AT_ONCE = "leases", 4
 WATCH_FOR_S = 300
 SILENCE_S = 90.0  # Bookmarks come each minute.
 LINE_MAX = 4 * 1024 * 1024
@@ -49,6 +50,7 @@ class Api:
         self.clock = ServerTime()
         self.requests: dict[tuple[str, str], int] = {}
         self._asking: aiohttp.ClientSession | None = None
+        self._leasing: aiohttp.ClientSession | None = None
         self._watching: aiohttp.ClientSession | None = None
         self._token = ("", -TOKEN_LASTS_S)
 
@@ -109,7 +111,7 @@ class Api:
             raise Unavailable(f"the watch broke: {type(error).__name__}") from None
 
     async def close(self) -> None:
-        for session in (self._asking, self._watching):
+        for session in (self._asking, self._leasing, self._watching):
             if session is not None:
                 await session.close()
 
@@ -120,6 +122,13 @@ class Api:
         if self._asking is None:
             self._asking = self._session(AT_ONCE)
         return self._asking
+
+    @property
+    def leasing(self) -> aiohttp.ClientSession:
+        """Leases have connections of their own: behind hundreds of writes a renewal would come too late."""
+        if self._leasing is None:
+            self._leasing = self._session(LEASES_AT_ONCE)
+        return self._leasing
 
     @property
     def watching(self) -> aiohttp.ClientSession:
@@ -164,10 +173,11 @@ class Api:
     ) -> tuple[int, Json, float]:
         """Status, body, and after how many seconds it may be tried again. Raises Unavailable."""
         self._count(method, path)
+        session = self.leasing if _plural(path) == LEASES else self.asking
         headers = {**self._headers(), "Content-Type": kind, "Accept-Encoding": "identity"}
         timeout = aiohttp.ClientTimeout(total=REQUEST_TIMEOUT_S, sock_connect=5.0)
         try:
-            async with self.asking.request(
+            async with session.request(
                 method,
                 self.cluster.server + path,
                 params=params,

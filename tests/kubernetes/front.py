@@ -46,6 +46,9 @@ class Front:
     tls: ssl.SSLContext
     heard: list[Heard] = field(default_factory=list)
     token: str = ""  # The only one that is known; "": the server's affair.
+    delays: Callable[[Heard], float] = lambda heard: (
+        0.0
+    )  # For how many seconds it sits on a request.
     loses: Callable[[dict[str, Any]], bool] = lambda event: False  # Which events no watch tells.
     port: int = 0
     _wrong: deque[Wrong] = field(default_factory=deque)
@@ -107,6 +110,7 @@ class Front:
         watches = request.query.get("watch", "") in ("1", "true")
         token = request.headers.get("Authorization", "").removeprefix("Bearer ")
         self.heard.append(Heard(request.method, request.path, watches, token))
+        await asyncio.sleep(self.delays(self.heard[-1]))
         wrong = next((each for each in self._wrong if each.watches == watches), None)
         if wrong is not None:
             self._wrong.remove(wrong)

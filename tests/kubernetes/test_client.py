@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from api.kubernetes.client import Api, Expired, ServerTime
+from api.kubernetes.client import AT_ONCE, Api, Expired, ServerTime
 from api.records import AlreadyExists, Conflict, Invalid, NotFound, Unavailable
 from api.records.kubernetes_objects import path_of
 from api.types import API_VERSION
@@ -71,6 +71,19 @@ async def test_a_write_whose_answer_was_lost_is_not_sent_again(
     assert len(place.front.asked("POST")) == 1
     with pytest.raises(AlreadyExists):  # It had happened.
         await api.create(leases(place), a_lease())
+
+
+async def test_a_lease_does_not_wait_behind_other_writes(api: Api, place: Place) -> None:
+    """Else a leader with much to write would lose its lease, begin again, and never get on."""
+    place.front.delays = lambda heard: 0.0 if "/leases" in heard.path else 5.0
+    others = [asyncio.create_task(api.list(claims(place))) for _ in range(2 * AT_ONCE)]
+    while len(place.front.heard) < AT_ONCE:
+        await asyncio.sleep(0.01)
+    async with asyncio.timeout(4):
+        await api.create(leases(place), a_lease())
+    assert not any(other.done() for other in others)
+    for other in others:
+        other.cancel()
 
 
 @pytest.mark.parametrize("body", [b"<html>Welcome</html>", b"[]", b'{"half'])
