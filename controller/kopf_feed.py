@@ -7,6 +7,7 @@ lists, and each ten minutes, finds that.
 """
 
 import asyncio
+import contextlib
 import logging
 import threading
 from collections.abc import Awaitable, Callable, Iterator, Mapping
@@ -27,6 +28,7 @@ log = logging.getLogger(__name__)
 
 AGAIN_AFTER_S = 1.0
 LISTED_AGAIN_AFTER_S = 0.5  # After the last event of a list of kopf's.
+SILENCE_S = 70.0  # Bookmarks come each minute.
 IDENTITY: Any = (
     "agent-pool"  # Said to nobody; else kopf asks for our user's name, and a pod's has none.
 )
@@ -36,14 +38,23 @@ Hear = Callable[[str, str | None, Json], None]
 
 
 class KopfFeed:
-    """A feed for `KubernetesRecords`. `scope`: the namespace to watch, None for all."""
+    """A feed for `KubernetesRecords`. `scope`: the namespace to watch, None for all; a watch that says
+    nothing for `silence_s` is dead."""
 
-    def __init__(self, scope: str | None) -> None:
+    def __init__(
+        self,
+        scope: str | None,
+        *,
+        silence_s: float = SILENCE_S,
+        sweep_every_s: float = SWEEP_EVERY_S,
+    ) -> None:
         self._scope = scope
+        self._silence_s = silence_s
+        self._sweep_every_s = sweep_every_s
 
     async def __call__(self, api: Api, paths: Mapping[str, str], sink: Sink) -> None:
         """For ever: lists, then listens; cancelled, kopf ends too."""
-        lists = _Lists(api, paths, sink)
+        lists = _Lists(api, paths, sink, self._sweep_every_s)
         loop = asyncio.get_running_loop()
 
         def hear(plural: str, kind: str | None, thing: Json) -> None:
@@ -52,7 +63,7 @@ class KopfFeed:
             sink.changed(plural, kind or "MODIFIED", thing)
 
         def from_its_thread(plural: str, kind: str | None, thing: Json) -> None:
-            loop.call_soon_threadsafe(hear, plural, kind, thing)
+            _in(loop, hear, plural, kind, thing)
 
         async with asyncio.TaskGroup() as group:
             group.create_task(lists.run())
@@ -69,7 +80,8 @@ class KopfFeed:
         lists: "_Lists",
     ) -> None:
         while True:
-            ringing = _Ringing(self._scope, _registry(cluster, plurals, hear))
+            registry = _registry(cluster, plurals, hear)
+            ringing = _Ringing(self._scope, registry, self._silence_s)
             try:
                 await ringing.run()
             finally:
@@ -84,10 +96,13 @@ class KopfFeed:
 class _Lists:
     """Lists of everything: at the start, soon after kopf's own, and each ten minutes."""
 
-    def __init__(self, api: Api, paths: Mapping[str, str], sink: Sink) -> None:
+    def __init__(
+        self, api: Api, paths: Mapping[str, str], sink: Sink, sweep_every_s: float
+    ) -> None:
         self._api = api
         self._paths = paths
         self._sink = sink
+        self._sweep_every_s = sweep_every_s
         self._due = asyncio.Event()
 
     def soon(self) -> None:
@@ -99,7 +114,7 @@ class _Lists:
             for plural, path in self._paths.items():
                 await self._list(plural, path)
             try:
-                async with asyncio.timeout(SWEEP_EVERY_S):
+                async with asyncio.timeout(self._sweep_every_s):
                     await self._due.wait()
             except TimeoutError:
                 continue
@@ -120,9 +135,12 @@ class _Lists:
 class _Ringing:
     """One life of kopf, in a thread."""
 
-    def __init__(self, scope: str | None, registry: kopf.OperatorRegistry) -> None:
+    def __init__(
+        self, scope: str | None, registry: kopf.OperatorRegistry, silence_s: float
+    ) -> None:
         self._scope = scope
         self._registry = registry
+        self._silence_s = silence_s
         self._inside: tuple[asyncio.AbstractEventLoop, asyncio.Event] | None = None
 
     async def run(self) -> None:
@@ -134,7 +152,7 @@ class _Ringing:
             try:
                 self._live()
             finally:
-                loop.call_soon_threadsafe(ended.set)
+                _in(loop, ended.set)
 
         threading.Thread(target=live, name="kopf", daemon=True).start()
         await ended.wait()
@@ -142,8 +160,7 @@ class _Ringing:
     def stop(self) -> None:
         if self._inside is not None:
             loop, flag = self._inside
-            if not loop.is_closed():
-                loop.call_soon_threadsafe(flag.set)
+            _in(loop, flag.set)
 
     def _live(self) -> None:
         try:
@@ -157,6 +174,7 @@ class _Ringing:
         self._inside = (asyncio.get_running_loop(), flag)
         settings = kopf.OperatorSettings()
         configure(settings)
+        settings.watching.inactivity_timeout = self._silence_s
         await kopf.operator(
             registry=self._registry,
             settings=settings,
@@ -166,6 +184,12 @@ class _Ringing:
             standalone=True,
             identity=IDENTITY,
         )
+
+
+def _in(loop: asyncio.AbstractEventLoop, act: Callable[..., None], *said: Any) -> None:
+    """Between our loop and kopf's, either of which may be over: then nobody listens any more."""
+    with contextlib.suppress(RuntimeError):
+        loop.call_soon_threadsafe(act, *said)
 
 
 def _registry(cluster: Cluster, plurals: tuple[str, ...], hear: Hear) -> kopf.OperatorRegistry:

@@ -27,8 +27,9 @@ BUSY_PATIENCE_S = 10.0  # How long 429 is waited out.
 BUSY_AGAIN_S = 1.0  # Where it does not say when.
 TOKEN_LASTS_S = 60.0
 AT_ONCE = 32  # More at a time made nothing faster on two cores (facts/kubernetes.md 8).
+LEASES, LEASES_AT_ONCE = "leases", 4
 WATCH_FOR_S = 300
-SILENCE_S = 90.0  # Bookmarks come each minute: a watch that says nothing for longer is dead.
+SILENCE_S = 90.0  # Bookmarks come each minute.
 LINE_MAX = 4 * 1024 * 1024
 CLOCK_SLACK = timedelta(seconds=2)
 
@@ -41,13 +42,16 @@ class Expired(RecordsError):
 
 
 class Api:
-    """One server, spoken to as one user. `requests` counts what was sent, by method and plural."""
+    """One server, spoken to as one user. `requests` counts what was sent, by method and plural; a watch that
+    says nothing for longer than `silence_s` is dead."""
 
-    def __init__(self, cluster: Cluster) -> None:
+    def __init__(self, cluster: Cluster, *, silence_s: float = SILENCE_S) -> None:
         self.cluster = cluster
+        self._silence_s = silence_s
         self.clock = ServerTime()
         self.requests: dict[tuple[str, str], int] = {}
         self._asking: aiohttp.ClientSession | None = None
+        self._leasing: aiohttp.ClientSession | None = None
         self._watching: aiohttp.ClientSession | None = None
         self._token = ("", -TOKEN_LASTS_S)
 
@@ -92,7 +96,7 @@ class Api:
             "timeoutSeconds": str(WATCH_FOR_S),
         }
         self._count("WATCH", path)
-        timeout = aiohttp.ClientTimeout(total=None, sock_connect=5.0, sock_read=SILENCE_S)
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=5.0, sock_read=self._silence_s)
         try:
             session = self.watching
             url, headers = self.cluster.server + path, self._headers()
@@ -100,15 +104,15 @@ class Api:
                 if answer.status != 200:
                     raise _refusal("watch", path, answer.status, await _json(answer))
                 async for line in lines_of(answer.content):
-                    event = json.loads(line)
-                    if event["type"] == "ERROR":
-                        raise _refusal("watch", path, event["object"].get("code", 500), {})
-                    yield event["type"], event["object"]
+                    kind, thing = _event(line)
+                    if kind == "ERROR":
+                        raise _refusal("watch", path, thing.get("code", 500), {})
+                    yield kind, thing
         except (aiohttp.ClientError, TimeoutError, ValueError, OSError) as error:
             raise Unavailable(f"the watch broke: {type(error).__name__}") from None
 
     async def close(self) -> None:
-        for session in (self._asking, self._watching):
+        for session in (self._asking, self._leasing, self._watching):
             if session is not None:
                 await session.close()
 
@@ -119,6 +123,13 @@ class Api:
         if self._asking is None:
             self._asking = self._session(AT_ONCE)
         return self._asking
+
+    @property
+    def leasing(self) -> aiohttp.ClientSession:
+        """Leases have connections of their own: behind hundreds of writes a renewal would come too late."""
+        if self._leasing is None:
+            self._leasing = self._session(LEASES_AT_ONCE)
+        return self._leasing
 
     @property
     def watching(self) -> aiohttp.ClientSession:
@@ -163,10 +174,11 @@ class Api:
     ) -> tuple[int, Json, float]:
         """Status, body, and after how many seconds it may be tried again. Raises Unavailable."""
         self._count(method, path)
+        session = self.leasing if _plural(path) == LEASES else self.asking
         headers = {**self._headers(), "Content-Type": kind, "Accept-Encoding": "identity"}
         timeout = aiohttp.ClientTimeout(total=REQUEST_TIMEOUT_S, sock_connect=5.0)
         try:
-            async with self.asking.request(
+            async with session.request(
                 method,
                 self.cluster.server + path,
                 params=params,
@@ -235,6 +247,14 @@ async def _json(answer: aiohttp.ClientResponse) -> Json:
     if not isinstance(said, dict):
         raise ValueError("not an object")
     return said
+
+
+def _event(line: bytes) -> tuple[str, Json]:
+    """Raises ValueError for whatever is none."""
+    said = json.loads(line)
+    if not (isinstance(said, dict) and isinstance(said.get("object"), dict)):
+        raise ValueError("not an event")
+    return str(said.get("type")), said["object"]
 
 
 async def lines_of(content: aiohttp.StreamReader) -> AsyncIterator[bytes]:

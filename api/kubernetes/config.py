@@ -118,7 +118,7 @@ class _File:
         """`name-data` in base64, or the file that `name` is the path of."""
         try:
             if inline := of.get(f"{name}-data"):
-                return base64.b64decode(inline)
+                return base64.b64decode("".join(str(inline).split()), validate=True)
             return (self.path.parent / str(of[name])).read_bytes() if of.get(name) else b""
         except (OSError, ValueError):
             raise self.wrong(f"{name} cannot be read") from None

@@ -36,21 +36,24 @@ class Feed(Protocol):
     async def __call__(self, api: Api, paths: Mapping[str, str], sink: Sink) -> None: ...
 
 
-async def reflect(api: Api, paths: Mapping[str, str], sink: Sink) -> None:
+async def reflect(
+    api: Api, paths: Mapping[str, str], sink: Sink, *, sweep_every_s: float = SWEEP_EVERY_S
+) -> None:
     """The feed that has no need of anything else: a reflector for each of them."""
     async with asyncio.TaskGroup() as group:
         for plural, path in paths.items():
-            group.create_task(Reflector(api, path, plural, sink).run())
+            group.create_task(Reflector(api, path, plural, sink, sweep_every_s).run())
 
 
 class Reflector:
     """`run()` until cancelled; it survives whatever the server does."""
 
-    def __init__(self, api: Api, path: str, plural: str, sink: Sink) -> None:
+    def __init__(self, api: Api, path: str, plural: str, sink: Sink, sweep_every_s: float) -> None:
         self._api = api
         self._path = path
         self._plural = plural
         self._sink = sink
+        self._sweep_every_s = sweep_every_s
 
     async def run(self) -> None:
         async with asyncio.TaskGroup() as group:
@@ -83,7 +86,7 @@ class Reflector:
 
     async def _sweep(self) -> None:
         while True:
-            await asyncio.sleep(SWEEP_EVERY_S)
+            await asyncio.sleep(self._sweep_every_s)
             try:
                 await self._list()
             except RecordsError as error:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from api.kubernetes.client import Api, Json
-from api.records import Event, RecordsError
+from api.records import Event, NotFound, RecordsError
 from api.types import API_VERSION
 
 log = logging.getLogger(__name__)
@@ -49,18 +49,29 @@ class Recorder:
     async def _tell(self, event: Event, count: int) -> None:
         now = self._now()
         series = self.known.get(event)
-        if series is None or now - series.last >= WINDOW:
+        if (
+            series is None
+            or now - series.last >= WINDOW
+            or not await self._again(event, series, count)
+        ):
             name = f"{event.key.name[:200]}.{_digest(event, self._me, now)}"
             series = Series(name, now, count)
             await self._api.create(_path(event), self._object(event, series))
-        else:
-            series.count, series.last = series.count + count, now
-            told = {"count": series.count, "lastObservedTime": _micro(now)}
-            await self._api.merge(f"{_path(event)}/{series.name}", {"series": told})
         self.known.pop(event, None)
         self.known[event] = series
         while len(self.known) > KNOWN_MAX:
             self.known.pop(next(iter(self.known)))
+
+    async def _again(self, event: Event, series: Series, count: int) -> bool:
+        """Counted where it is on record; False where it is gone: the server forgets, people delete."""
+        now = self._now()
+        told = {"count": series.count + count, "lastObservedTime": _micro(now)}
+        try:
+            await self._api.merge(f"{_path(event)}/{series.name}", {"series": told})
+        except NotFound:
+            return False
+        series.count, series.last = series.count + count, now
+        return True
 
     def _object(self, event: Event, series: Series) -> Json:
         at, key = _micro(series.last), event.key

@@ -57,12 +57,12 @@ class Chaos:
         self.rates = rates(rng)
 
     async def rage(self, at_least: int, every_s: float, enough: Callable[[], bool]) -> None:
-        """A misfortune about that often, so many at least; then more seldom, until it is enough. Faults all
-        the while."""
+        """A misfortune about that often, so many at least; then more seldom, until it is enough, or as many
+        again have come. Faults all the while."""
         faults = asyncio.create_task(self._keep_faults())
         try:
             for number, (what, whom) in enumerate(misfortunes(self._stage.deck, self._rng)):
-                if number >= at_least and enough():
+                if number >= at_least and (enough() or number >= 2 * at_least):
                     return
                 pause_s = every_s if number < at_least else every_s * ABATES
                 await asyncio.sleep(self._rng.uniform(0.2, 1.8) * pause_s)

@@ -41,7 +41,7 @@ BRIEF = Trouble(
     (
         *("kill controller", "kill controller-2", "kill api"),
         *(f"stop {ETCD}", "outage server", "compact history"),
-        *("rotate controller", "rotate api", "cut-off controller"),
+        *("rotate controller", "cut-off controller-2", "cut clients"),
     ),
     server_s=6.0,
     etcd_s=5.0,
@@ -51,7 +51,7 @@ BRIEF = Trouble(
 class Troubles:
     """`begin` one; it takes its time, and meanwhile the next may come. `calm()`: until all are over.
 
-    `rotate` gives a part a new token, ends the old one, and returns once that is rejected.
+    `rotate` gives a part a new token and ends the old one; what it returns waits until that is rejected.
     """
 
     def __init__(
@@ -59,7 +59,7 @@ class Troubles:
         server: LocalApiServer,
         lines: Mapping[str, Line],
         outage_s: float,
-        rotate: Callable[[str, Tell], Awaitable[None]],
+        rotate: Callable[[str, Tell], Awaitable[Awaitable[None]]],
     ) -> None:
         self._server, self._lines, self._outage_s = server, lines, outage_s
         self._rotate = rotate
@@ -118,7 +118,8 @@ class Troubles:
 
     async def _new_token(self, part: str, tell: Tell) -> None:
         async with self._alone:
-            await self._rotate(part, tell)
+            rejected = await self._rotate(part, tell)
+        await rejected
 
     async def _cut_off(self, part: str, tell: Tell, span_s: float) -> None:
         """From the API server alone: it goes on, and sees Railway and agents."""
