@@ -31,7 +31,7 @@ from api.types import (
 LOOK = "pool.convos.org/look"  # Somebody wants this pool looked at; the value is new each time,
 LOOKED = "pool.convos.org/looked"  # and this is the controller's word that it was.
 ASKED = (LOOK, LOOKED)
-FIRST_LIST_S = 15.0
+FIRST_LIST_S = 60.0  # 20,000 objects take seconds, and a busy machine many times that.
 
 
 class Seen(Tables):
