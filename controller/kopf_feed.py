@@ -128,7 +128,7 @@ class _Lists:
                 self._sink.broken(plural, str(error))
                 await asyncio.sleep(AGAIN_AFTER_S)
             else:
-                self._sink.replace(plural, objects, int(version))
+                await self._sink.replace(plural, objects, int(version))
                 return
 
 

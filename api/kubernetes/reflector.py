@@ -17,7 +17,7 @@ SWEEP_EVERY_S = 600.0  # A list beside the watch: a deletion that no event told 
 class Sink(Protocol):
     """Where it tells what it sees. Objects as the server writes them; versions are whole numbers."""
 
-    def replace(self, plural: str, objects: Sequence[Json], version: int) -> None:
+    async def replace(self, plural: str, objects: Sequence[Json], version: int) -> None:
         """All there were at that version."""
         ...
 
@@ -81,7 +81,7 @@ class Reflector:
 
     async def _list(self) -> str:
         objects, version = await self._api.list(self._path)
-        self._sink.replace(self._plural, objects, int(version))
+        await self._sink.replace(self._plural, objects, int(version))
         return version
 
     async def _sweep(self) -> None:

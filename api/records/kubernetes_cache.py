@@ -3,6 +3,7 @@
 import asyncio
 from bisect import bisect_left, insort
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import datetime
 from itertools import islice
 
@@ -31,7 +32,13 @@ from api.types import (
 LOOK = "pool.convos.org/look"  # Somebody wants this pool looked at; the value is new each time,
 LOOKED = "pool.convos.org/looked"  # and this is the controller's word that it was.
 ASKED = (LOOK, LOOKED)
-FIRST_LIST_S = 15.0
+FIRST_LIST_S, LISTS_AT_MOST = (
+    15.0,
+    12,
+)  # Of 20,000 objects it takes seconds; a minute where others work.
+
+BREATH = 100  # Objects of a list that are read (10 ms) before others may run.
+DELETED_MAX = 10_000  # Far more than go while one list is under way.
 
 
 class Seen(Tables):
@@ -75,28 +82,40 @@ class Cache:
         self.doors: list[Door] = []
         self._to_list = set(CLASSES)
         self._listed = asyncio.Event()
-        self._deleted: set[str] = set()  # By uid: by us, and the watch has not said so yet.
+        # By uid, the latest: a list that began before may still hold them.
+        self._deleted: dict[str, None] = {}
         self.trouble = "nothing was listed yet"
+        self._is_broken = False
 
     async def listed(self) -> None:
-        """Once each kind was listed. Raises Unavailable with what is in the way."""
-        try:
-            async with asyncio.timeout(FIRST_LIST_S):
-                await self._listed.wait()
-        except TimeoutError:
-            raise Unavailable(self.trouble) from None
+        """Once each kind was listed. Raises Unavailable with what is in the way; a list that only takes
+        its time is waited for longer."""
+        for _ in range(LISTS_AT_MOST):
+            with suppress(TimeoutError):
+                async with asyncio.timeout(FIRST_LIST_S):
+                    await self._listed.wait()
+                    return
+            if self._is_broken:
+                break
+        raise Unavailable(self.trouble)
 
     # ---- what watches say
 
-    def replace(self, plural: str, objects: Sequence[Json], version: int) -> None:
-        """What is on no list any more is gone, unless it was written after that list."""
+    async def replace(self, plural: str, objects: Sequence[Json], version: int) -> None:
+        """What is on no list any more is gone, unless it was written after that list.
+
+        Others have their turn meanwhile: what they see is newer than the list, and stays.
+        """
         kind: KindName = CLASSES[plural].model_fields["kind"].default
         here = {key_in(found) for found in objects}
         for key, known in list(self.tables.by_kind[kind].items()):
             if key not in here and version_of(known) <= version:
                 self._apply(Change(kind, key, None))
-        for found in objects:
+        for n, found in enumerate(objects, 1):
             self._saw(plural, found)
+            if n % BREATH == 0:
+                await asyncio.sleep(0)
+        self._is_broken = False
         if plural in self._to_list:
             self._to_list.discard(plural)
             if not self._to_list:
@@ -111,7 +130,7 @@ class Cache:
 
     def broken(self, plural: str, why: str) -> None:
         """What was missed meanwhile the next list tells, and then a resync."""
-        self.trouble = f"{plural} cannot be watched: {why}"
+        self.trouble, self._is_broken = f"{plural} cannot be watched: {why}", True
         self._to_list.add(plural)
 
     def _saw(self, plural: str, found: Json) -> None:
@@ -129,7 +148,7 @@ class Cache:
 
     def _gone(self, plural: str, found: Json) -> None:
         uid, key = found["metadata"]["uid"], key_in(found)
-        self._deleted.discard(uid)
+        self._forget(uid)
         kind: KindName = CLASSES[plural].model_fields["kind"].default
         known = self.tables.by_kind[kind].get(key)
         if known is not None and known.metadata.uid == uid:
@@ -145,8 +164,13 @@ class Cache:
     def deleted(self, thing: Kind) -> None:
         known = self.tables.by_kind[thing.kind].get(key_of(thing))
         if known is not None and known.metadata.uid == thing.metadata.uid:
-            self._deleted.add(thing.metadata.uid)
+            self._forget(thing.metadata.uid)
             self._apply(Change(thing.kind, key_of(thing), None))
+
+    def _forget(self, uid: str) -> None:
+        self._deleted[uid] = None
+        while len(self._deleted) > DELETED_MAX:
+            del self._deleted[next(iter(self._deleted))]
 
     # ---- doors
 

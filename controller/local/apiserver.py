@@ -156,7 +156,7 @@ class LocalApiServer(Administrator):
         """Make etcd forget every state before now; the revision of now. A watch from an earlier version
         gets a 410, but as long as the server has it in its cache: until kill(SERVER) and start(), or at
         once with the option `watch-cache` false."""
-        async with self._etcd() as etcd:
+        async with self.etcd() as etcd:
             async with etcd.post("/v3/kv/range", json={"key": "AA=="}) as answer:
                 revision = int((await answer.json())["header"]["revision"])
             body = {"revision": revision, "physical": True}
@@ -257,7 +257,7 @@ class LocalApiServer(Administrator):
 
     async def _etcd_unready(self) -> str:
         try:
-            async with self._etcd() as etcd, etcd.get("/health") as answer:
+            async with self.etcd() as etcd, etcd.get("/health") as answer:
                 return "" if answer.status == 200 else "not healthy yet"
         except (aiohttp.ClientError, OSError, TimeoutError):
             return "it does not answer yet"
@@ -275,8 +275,8 @@ class LocalApiServer(Administrator):
             return "it does not answer yet"
 
     @contextlib.asynccontextmanager
-    async def _etcd(self) -> AsyncIterator[aiohttp.ClientSession]:
-        """Its HTTP gateway."""
+    async def etcd(self) -> AsyncIterator[aiohttp.ClientSession]:
+        """Its HTTP gateway: what the server would not do, or not so fast."""
         with tempfile.TemporaryDirectory() as folder:  # For a path short enough for a socket.
             link = Path(folder) / "etcd"
             link.symlink_to(self._etcd_home)

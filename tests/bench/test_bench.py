@@ -5,6 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from api.types import ClaimPhase, InstancePhase
+from tests.bench.bare_kubernetes import BareClaims
+from tests.bench.kubernetes_store import KubernetesStore
 from tests.bench.load import Clients
 from tests.bench.rig import Rig
 from tests.bench.sql import connected
@@ -59,3 +62,34 @@ async def test_a_fleet_is_at_rest_is_claimed_from_and_nobody_is_told_twice() -> 
         assert (len(load.times), load.failed) == (5, 1)  # The sixth finds nobody.
         counts = await rig.counts()
         assert (counts["told"], counts["twice"]) == (5, 0)
+
+
+async def test_so_it_is_on_kubernetes_and_what_was_sent_is_counted() -> None:
+    store = KubernetesStore(audited=True)
+    async with Rig(store, idle=5) as rig:
+        before = {i.metadata.name: i for i in await rig.records.instances()}
+        assert {i.status.phase for i in before.values()} == {InstancePhase.IDLE}
+        await rig.look()
+        sent = store.sent()
+        load = await Clients(rig, qr=True).burst(6)
+        assert (len(load.times), load.failed) == (5, 1)  # The sixth finds nobody.
+        counts = await rig.counts()
+        assert (counts["told"], counts["twice"]) == (5, 0)
+        written = store.sent() - sent
+        assert written["agent-pool-api", "create", "agentclaims"] == 6
+        assert written["agent-pool-controller", "patch", "agentinstances"] == 5
+        assert sent["agent-pool-controller", "patch", "agentinstances"] == 0
+        assert sent["agent-pool-controller", "patch", "agentinstances/status"] == 0
+
+
+async def test_the_floor_of_kubernetes_is_four_writes_of_each_claim() -> None:
+    store = KubernetesStore()
+    async with (
+        Rig(store, controllers=0, sidecars=0, idle=3) as rig,
+        store.server.http() as http,
+    ):
+        load = await Clients(rig, ask=BareClaims(http, store.idle).claim).burst(3)
+        assert (len(load.times), load.failed) == (3, 0)
+        claims = await rig.records.list_claims(rig.store.namespace)
+        assert {claim.status.phase for claim in claims} == {ClaimPhase.READY}
+        assert all(i.spec.claim_ref for i in await rig.records.instances())

@@ -51,11 +51,14 @@ async def an_attempt(records: Records, by: str = "p1") -> Attempt:
     return Attempt(by=by, at=await records.now())
 
 
-async def pending(store: Store, records: Records, count: int = 1) -> list[AgentClaim]:
-    """Claims on record, oldest first; their names sort the other way."""
+async def pending(
+    store: Store, records: Records, count: int = 1, *, apart: bool = True
+) -> list[AgentClaim]:
+    """Claims on record, oldest first; their names sort the other way. Not `apart`: as old as they are."""
     made = []
     for n in range(count):
-        await store.tick()
+        if n and apart:
+            await store.tick()
         made.append(await one(records, a_claim(name=f"claim-{count - n:03}")))
     return made
 
@@ -67,22 +70,27 @@ async def one(records: Records, claim: AgentClaim) -> AgentClaim:
     return made
 
 
-async def intended(store: Store, records: Records, count: int = 1) -> list[AgentInstance]:
+async def intended(
+    store: Store, records: Records, count: int = 1, *, apart: bool = True
+) -> list[AgentInstance]:
     """Intents on record, oldest first; made with the pool `default`, of which there is one then."""
     pool = await the_pool(records)
     made = []
     for n in range(count):
-        await store.tick()
+        if n and apart:
+            await store.tick()
         made += await records.intend(pool, [an_instance(name=f"i{count - n:03}")], orphans=0)
     assert len(made) == count
     return made
 
 
-async def idle(store: Store, records: Records, count: int = 1) -> list[AgentInstance]:
+async def idle(
+    store: Store, records: Records, count: int = 1, *, apart: bool = True
+) -> list[AgentInstance]:
     """Idle instances on record, oldest first."""
     ready = [
         changed(i, phase=InstancePhase.IDLE, url=f"https://{i.metadata.name}.test")
-        for i in await intended(store, records, count)
+        for i in await intended(store, records, count, apart=apart)
     ]
     return list(filter(None, await records.write_instances(ready)))
 

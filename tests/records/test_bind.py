@@ -160,8 +160,8 @@ async def test_twenty_binders_promise_each_claim_once_where_instances_outnumber_
 async def race(store: Store, claims: int, instances: int) -> None:
     """Binders of several processes look and bind until nothing is left to bind."""
     records = await store.client()
-    await idle(store, records, instances)
-    waiting = await pending(store, records, claims)
+    await idle(store, records, instances, apart=False)
+    waiting = await pending(store, records, claims, apart=False)
     clients = [await store.client() for _ in range(5)]
     held: list[Bind] = []
 
