@@ -97,8 +97,12 @@ class Actor:
                 if self.wants_name(instance):
                     await self._rename(instance)
                 return None
-            if verb in CREATES and not await self._has_room(instance, pool):
-                return None  # It keeps its place, until there is room for it.
+            if verb in CREATES:
+                self._environment.begins(instance)
+                if not await self._stands(instance):
+                    return 0.0  # It changed before that: look again.
+                if not await self._has_room(instance, pool):
+                    return None  # It keeps its place, until there is room for it.
             current = await self._current(instance, pool, verb)
             own = self._own(course, current) if current else None
             written = current and await self._perform(verb, current, pool, own)
@@ -107,6 +111,13 @@ class Actor:
             if verb is Verb.DELETE:
                 return None
             instance = written
+
+    async def _stands(self, instance: AgentInstance) -> bool:
+        """Whether it is on record as we have read it."""
+        try:
+            return await self._records.instance(key_of(instance)) == instance
+        except NotFound:
+            return False
 
     def _own(self, course: Course | None, instance: AgentInstance) -> Course | None:
         return own_course(course, instance, self._environment.sight.service(instance))

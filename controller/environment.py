@@ -40,7 +40,8 @@ OWNERS_PER_LOOK = (
 
 
 class Environment:
-    """Holds no truth: a restart looks again. `owner_id`: whose services are ours."""
+    """Holds no truth: a restart looks again. `owner_id`: whose services are ours. `may_act`: whether this
+    process leads, asked right before each request, however long that waited in line."""
 
     def __init__(
         self,
@@ -50,12 +51,14 @@ class Environment:
         time: StoreTime,
         clock: Callable[[], float],
         scheme: str,
+        may_act: Callable[[], bool] = lambda: True,
         budget: Budget | None = None,
     ) -> None:
         self._railway = railway
         self._owner_id = owner_id
         self._time = time
         self._clock = clock
+        self._may_act = may_act
         self._budget = budget or Budget()
         self._wrote: dict[str, datetime] = {}
         self._doubts: dict[str, datetime] = {}
@@ -92,7 +95,8 @@ class Environment:
         self._told()
         self.weather = self._seen_weather()
         latest = Look(at, self._recognised(found.services))
-        self.sight = replace(self.sight, latest=latest, before=self.sight.latest)
+        since = self.sight.since if self.sight.latest else at
+        self.sight = replace(self.sight, latest=latest, before=self.sight.latest, since=since)
         for stamps in (self._wrote, self._doubts, self._deletes):
             for name in [n for n, then in stamps.items() if at - then > FORGET_WRITES_AFTER]:
                 del stamps[name]
@@ -166,6 +170,10 @@ class Environment:
             self._full = ""
         return found
 
+    def begins(self, instance: AgentInstance) -> None:
+        """A create is about to be sent: from now on nobody here takes its service for missing."""
+        self._wrote[instance.metadata.name] = self._time.now()
+
     def doubt(self, instance: AgentInstance) -> None:
         """Something was done that is not on record: nothing more before a look can show it."""
         self._doubts[instance.metadata.name] = self._time.now()
@@ -226,7 +234,8 @@ class Environment:
     # ---------------------------------------------------------------- the budget
 
     async def _admit(self, lane: Lane) -> None:
-        """Take one request from the budget; RateLimited where it would have to wait for long."""
+        """Take one request from the budget; RateLimited where it would have to wait for long, and NotReady
+        where another process may lead by now: this one was stopped, or its records do not answer."""
         wait_s = self._budget.wait_s(lane, self._clock())
         while wait_s > 0:  # Others may take what came free meanwhile.
             if wait_s > WAIT_IN_LINE_S:
@@ -234,6 +243,8 @@ class Environment:
                 raise RateLimited("held back: " + (self._says() or "budget"), wait_s)
             await asyncio.sleep(max(wait_s, BREATH_S))
             wait_s = self._budget.wait_s(lane, self._clock())
+        if not self._may_act():
+            raise NotReady("the lease has run out")
         self._budget.spent(1, self._clock())
         self.requests += 1
 

@@ -96,7 +96,8 @@ class Elector:
         self._until = started + LEADS_FOR_S
         self._changed.set()
 
-    def _has_run_out(self, lease: Lease, now: float) -> bool:
+    def _has_run_out(self, lease: Lease, asked: float) -> bool:
+        """`asked`: before this read, which may have taken long; seen it is only now."""
         if self._seen is None or self._seen[0] != lease.version:
-            self._seen = (lease.version, now)
-        return now - self._seen[1] >= RUNS_OUT_AFTER_S
+            self._seen = (lease.version, self._clock())
+        return asked - self._seen[1] >= RUNS_OUT_AFTER_S

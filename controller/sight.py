@@ -46,6 +46,9 @@ class Sight:
 
     latest: Look | None = None
     before: Look | None = None
+    since: datetime = (
+        BEFORE_ALL  # When this process began to look: what others sent before is not in `wrote`.
+    )
     wrote: Mapping[str, datetime] = field(default_factory=dict)  # Last write, by instance name.
     doubts: Mapping[str, datetime] = field(default_factory=dict)  # Last write without an answer.
     deletes: Mapping[str, datetime] = field(default_factory=dict)  # Last delete that was sent.
@@ -79,14 +82,16 @@ class Sight:
     def absent(self, instance: AgentInstance) -> bool:
         """Missing in two complete looks, both newer than our last write.
 
-        What we made may show late. A delete of what is known to have existed is believed at once.
+        What we made may show late, and so may what another process sent before its term ended: that was a
+        create where no service is known yet. A delete of what is known to have existed is believed at once.
         """
         if self.latest is None or self.before is None:
             return False
         status = instance.status
         deleted = status.phase is InstancePhase.RETIRING and status.service_id is not None
         lag = timedelta() if deleted else READ_LAG
-        since = max(self._made(instance) + READ_LAG, self._wrote(instance) + lag)
+        others = BEFORE_ALL if status.service_id else self.since + READ_LAG
+        since = max(self._made(instance) + READ_LAG, self._wrote(instance) + lag, others)
         looks = (self.latest, self.before)
         return all(look.at > since and look.find(instance) is None for look in looks)
 

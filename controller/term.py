@@ -87,6 +87,7 @@ class Term:
             time=self._time,
             clock=ports.clock,
             scheme=charge.scheme,
+            may_act=may_act,
         )
         self.deliveries = self._deliveries()
         self.prober = self._prober()

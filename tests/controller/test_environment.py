@@ -1,6 +1,7 @@
 """One Railway environment: what looks and failures say of it, who owns what, and what is held back."""
 
 import asyncio
+from collections.abc import Callable
 
 import pytest
 
@@ -31,10 +32,14 @@ POOL = Key("default", "default")
 NEW = an_instance(name="anew1234")
 
 
-def an_environment(railway: SmallRailway) -> Environment:
+def an_environment(
+    railway: SmallRailway, may_act: Callable[[], bool] = lambda: True
+) -> Environment:
     time = StoreTime(now)
     time.saw(NOW)
-    return Environment(railway, owner_id="us", time=time, clock=now, scheme="https")
+    return Environment(
+        railway, owner_id="us", time=time, clock=now, scheme="https", may_act=may_act
+    )
 
 
 async def create(environment: Environment) -> dict[str, str]:
@@ -101,6 +106,27 @@ async def test_told_to_wait_nothing_at_all_is_sent_before_that() -> None:
         with pytest.raises(RateLimited):
             await look(environment)
     assert railway.sent == ["probe"]
+
+
+@in_virtual_time
+async def test_whoever_leads_no_longer_sends_nothing_even_in_the_middle_of_a_pass() -> None:
+    railway = SmallRailway()
+    environment = an_environment(railway, may_act=lambda: now() < 4.0)
+    await look(environment)
+    await asyncio.sleep(10)  # Stopped, between reading a record and sending what it asks for.
+    for sends in (create, look):
+        with pytest.raises(NotReady):
+            await sends(environment)
+    assert railway.sent == ["probe", "observe"]
+
+
+@in_virtual_time
+async def test_a_look_knows_since_when_this_process_has_looked() -> None:
+    environment = an_environment(SmallRailway())
+    for _ in range(3):
+        await look(environment)
+        assert environment.sight.since == NOW
+        await asyncio.sleep(5)
 
 
 # ---------------------------------------------------------------- owners

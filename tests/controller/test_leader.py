@@ -67,6 +67,20 @@ async def test_a_free_lease_is_taken_at_once_and_kept() -> None:
 
 
 @in_virtual_time
+async def test_a_lease_is_first_seen_when_it_was_read_and_not_when_that_was_begun() -> None:
+    store, ways = a_store(), (Line(), Line())
+    one, two = an_elector(store, "one", ways[0]), an_elector(store, "two", ways[1])
+    async with running(one):
+        await win(one)
+        ways[1].takes_s = 1.9
+        async with running(two):
+            await asyncio.sleep(1.6)  # What two reads in a moment was written a moment ago.
+            ways[0].cut, ways[1].takes_s = True, 0.0
+            await win(two)
+            assert not one.leading
+
+
+@in_virtual_time
 async def test_a_clean_stop_hands_over_at_once() -> None:
     store = a_store()
     one, two = an_elector(store, "one"), an_elector(store, "two")

@@ -73,6 +73,21 @@ def test_a_delete_is_believed_at_once_but_a_create_may_show_late(
     assert a_sight(wrote=wrote).absent(retiring) == is_absent
 
 
+@pytest.mark.parametrize(
+    ("service_id", "since_s_ago", "is_absent"),
+    [
+        (None, 34, False),  # Who led before us may have sent its create a moment before that.
+        (None, 36, True),
+        ("svc-1", 34, True),
+    ],
+)
+def test_what_another_process_sent_before_we_looked_may_show_late(
+    service_id: str | None, since_s_ago: float, is_absent: bool
+) -> None:
+    retiring = a_made_instance(phase=InstancePhase.RETIRING, service_id=service_id)
+    assert a_sight(since=NOW - seconds(since_s_ago)).absent(retiring) == is_absent
+
+
 def test_a_retiring_instance_that_was_just_made_is_not_absent_yet() -> None:
     retiring = a_made_instance(phase=InstancePhase.RETIRING, creation_timestamp=NOW - seconds(20))
     assert not a_sight().absent(retiring)

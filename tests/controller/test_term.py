@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from api.records import Bell, Unavailable
+from api.records import Bell
 from api.records.memory import MemoryRecords
 from api.records.memory_store import MemoryStore
 from api.types import (
@@ -20,13 +20,12 @@ from api.types import (
     OnEmpty,
     ReclaimPolicy,
 )
-from controller.agents import Heard
 from controller.leading import Controller
 from controller.railway import Unclear
 from controller.template import Recipe
 from controller.term import Charge, Ports
 from tests.builders import RAILWAY, a_claim, a_pool
-from tests.controller.world import ScriptedAgents, SmallRailway, a_store, answers, now
+from tests.controller.world import ScriptedAgents, SmallRailway, a_store, now
 from tests.virtual_time import in_virtual_time
 
 DEFAULT = Key("default", "default")
@@ -92,26 +91,6 @@ async def test_a_full_pass_in_the_middle_of_our_own_bind_does_not_take_it_for_an
         await records.ring(Bell("pool", "default", "default"))
         await asyncio.sleep(5)
         assert await status_of(records, made) is ClaimPhase.READY
-
-
-@in_virtual_time
-async def test_a_bind_whose_answer_was_lost_is_told_soon_and_a_strangers_409_is_known() -> None:
-    """Its binder knows that nobody was told; taken for anybody's, it would take the conversation over."""
-    store, railway, agents, records = await a_world()
-    async with running(store, railway, agents):
-        await asyncio.sleep(120)
-        lost = iter([True])
-
-        async def lose(op: str) -> None:
-            if op == "bind after" and next(lost, False):
-                raise Unavailable("no answer to bind")
-
-        store.pause = lose
-        agents.scripts.append(answers(Heard.ALREADY))
-        made = await claim(records)
-        await asyncio.sleep(10)
-        assert await status_of(records, made) is ClaimPhase.READY
-    assert len({url for _, url in agents.told}) == 2
 
 
 # ---------------------------------------------------------------- a pool

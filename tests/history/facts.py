@@ -63,6 +63,7 @@ class Facts:
         self.intended_at: dict[str, float] = {}  # By instance name.
         self.retired: set[str] = set()  # Services that were to be deleted, on record.
         self.rewound: set[str] = set()  # Instances of which a backup may have forgotten something.
+        self._pool_of: dict[str, str] = {}  # By the names that services are to have.
         self._of: dict[
             str, str
         ] = {}  # Names of instances by their services, and by their addresses.
@@ -86,6 +87,7 @@ class Facts:
         self.reasons: dict[str, str] = {}  # Of each claim by name, last said; also of deleted ones.
         self.leader: tuple[str, float] = ("", 0.0)  # Who holds the lease, and since when.
         self.requests: dict[tuple[str, str, str], str] = {}  # Since its actor's last look: outcome.
+        self.meant: set[str] = set()  # Services that were asked for while a record named them.
         self.census: dict[str, Serves] = {}
         self.counts = {"claims": 0, "binds": 0, "provisions": 0, "answers": 0}
 
@@ -217,6 +219,7 @@ class Facts:
     def _learn_instance(self, changed: Changed, instance: InstanceSeen) -> None:
         name, after = changed.name, changed.after
         self.intended_at.setdefault(name, self.now)
+        self._pool_of[instance.service_name] = instance.pool
         self._of |= {instance.service or "": name, instance.url or "": name}
         if after is None or instance.phase == "Gone":
             for service, seen in self.services.items():
@@ -294,7 +297,7 @@ class Facts:
     def _did(self, event: Did) -> None:
         if event.effect == "serviceCreate":
             instance = self.named(event.name)
-            pool = instance.pool if instance else event.pool
+            pool = self._pool_of.get(event.name, event.pool)
             self.services[event.service] = ServiceSeen(event.name, event.actor, pool)
             if instance is None or instance.service is not None:
                 self.orphans[event.service] = self.now
@@ -322,6 +325,8 @@ class Facts:
 
     def _requested(self, event: Requested) -> None:
         """What was sent, until its sender has looked anew. The law sees a request before it is learnt."""
+        if event.what == "create" and self.named(event.target) is not None:
+            self.meant.add(event.target)
         if event.what == "look" and event.outcome == "done":
             self._looked_anew(event.actor)
         elif event.target and event.outcome != "sent":

@@ -6,7 +6,15 @@ raises Broken where it does not. Those of rest are in `rest.py`.
 
 from collections.abc import Callable, Iterable
 
-from tests.history.events import Answered, ClaimSeen, Did, Heard, InstanceSeen, Said
+from tests.history.events import (
+    Answered,
+    ClaimSeen,
+    Did,
+    Heard,
+    InstanceSeen,
+    Requested,
+    Said,
+)
 from tests.history.facts import ENDED, OVER, Facts
 from tests.history.known import Agreed, Changed, Known, ServiceSeen, Timeline, Wait
 
@@ -194,10 +202,16 @@ def law_6_record_before_service(facts: Facts, event: Known) -> Verdict:
     else is ever adopted."""
     law = law_6_record_before_service
     match event:
-        case Did(effect="serviceCreate", actor=actor, name=name) if ours(actor):
+        case (
+            Requested(what="create", outcome="sent", actor=actor, target=name)
+            | Did(effect="serviceCreate", actor=actor, name=name)
+        ) if ours(actor):
             if name[-8:] in facts.rewound:  # On its way while a backup forgot its record.
                 return None
-            return hold(law, facts.named(name) is not None, f"{name} has no record", name[-8:])
+            # Where it was seen to be sent with a record, it may take as long as it likes.
+            meant = isinstance(event, Did) and name in facts.meant
+            fine = meant or facts.named(name) is not None
+            return hold(law, fine, f"{name} has no record", name[-8:])
         case Changed(before=InstanceSeen() as before, after=InstanceSeen() as after, name=name):
             old, new = before.service, after.service
             if new is None or old == new:

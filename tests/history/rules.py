@@ -14,15 +14,14 @@ UNHEARD_OF = (
 
 
 def rule_3_only_the_leader_acts(facts: Facts, event: Known) -> Verdict:
-    """Losing the lease stops effects: nobody acts for long while another process holds it."""
+    """Losing the lease stops effects before it runs out: nobody acts while another process holds it."""
     match event:
         case Told(actor=actor, over=False) | Requested(actor=actor, outcome="sent"):
             holder, since = facts.leader
             if not holder or not ours(actor) or "late" in actor:
                 return None
-            alone = actor == holder or facts.now - since < BY_AN_OLD_LOOK_S
-            what = f"{actor} acts, and {holder} leads"
-            return hold(rule_3_only_the_leader_acts, alone, what)
+            what = f"{actor} acts, and {holder} leads since {facts.now - since:.1f} s"
+            return hold(rule_3_only_the_leader_acts, actor == holder, what)
     return None
 
 

@@ -30,10 +30,16 @@ from tests.history.builders import (
     serves,
 )
 from tests.history.checker import LAWS, judge
-from tests.history.events import Asked, Did, Event, Happened, Said, Told
+from tests.history.events import Asked, Did, Event, Happened, Requested, Said, Told, Wrote
 from tests.history.laws import Broken
 
 HANDOVER_S = 60.0
+SENDS = Requested(CONTROLLER, "create", "agent-i1", "sent")
+MEANT = [
+    instance(phase="Provisioning", service=None, url=None),
+    SENDS,
+    SENDS._replace(outcome="lost"),
+]
 SECOND = {"uid": "u2", "wish": OTHER}
 SECOND_REF = {"claim": "c2", "claim_uid": "u2", "claim_policy": "Retain"}
 
@@ -95,6 +101,11 @@ WRONG: list[tuple[str, Sequence[Event]]] = [
     ),
     ("law_5_never_offered_again", [*a_bind(), released(actor=SIDECAR)]),
     ("law_6_record_before_service", [pool(), created()]),
+    ("law_6_record_before_service", [pool(), SENDS]),
+    (
+        "law_6_record_before_service",
+        [pool(), *MEANT, Wrote(CONTROLLER, "instance", "i1", None), SENDS],
+    ),
     ("law_6_record_before_service", [*an_idle(), instance(service="another")]),
     ("law_6_record_before_service", [*an_idle(), instance(service=None)]),
     (
@@ -161,6 +172,14 @@ def test_whoever_waits_for_a_minute_is_not_passed_over() -> None:
 def test_one_whose_time_is_over_may_be_passed_over() -> None:
     late = claim("c0", uid="u0", wish=OTHER, timeout_s=30.0)
     assert kept_by(pool(), late, *[happened("-")] * 8, *a_bind()[1:])
+
+
+def test_a_create_that_was_meant_may_come_when_its_record_has_gone() -> None:
+    gone = [instance(phase="Gone", service=None), Wrote(CONTROLLER, "instance", "i1", None)]
+    assert kept_by(pool(), *MEANT, *gone, created())
+    assert broken_by(*MEANT, *gone, created(), pool(), happened("rest")) == (
+        "law_14_orphans_are_counted"
+    )
 
 
 def test_an_orphan_that_is_not_counted_breaks_a_law() -> None:
