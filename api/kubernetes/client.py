@@ -26,7 +26,9 @@ REQUEST_TIMEOUT_S = 30.0
 BUSY_PATIENCE_S = 10.0  # How long 429 is waited out.
 BUSY_AGAIN_S = 1.0  # Where it does not say when.
 TOKEN_LASTS_S = 60.0
-AT_ONCE = 16  # Patches: 211, 556, 414 a second by 1, 8, 32 at a time; each connection costs a handshake.
+AT_ONCE = (
+    16  # Patches: 211, 556, 414 a second by 1, 8, 32 at a time; each connection costs a handshake.
+)
 LEASES, LEASES_AT_ONCE = "leases", 4
 WATCH_FOR_S = 300
 SILENCE_S = 90.0  # Bookmarks come each minute.

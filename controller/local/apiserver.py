@@ -171,7 +171,7 @@ class LocalApiServer(Administrator):
         asked = {"key": first, "range_end": last, "start_revision": str(since)}
         body, for_ever = {"create_request": asked}, aiohttp.ClientTimeout(total=None)
         async with (
-            self._etcd() as etcd,
+            self.etcd() as etcd,
             etcd.post("/v3/watch", json=body, timeout=for_ever) as answer,
         ):
             async for line in lines_of(answer.content):
