@@ -7,6 +7,7 @@ from datetime import datetime
 
 from pydantic import ValidationError
 
+from api.batching import Batcher
 from api.kubernetes.client import Api, Json
 from api.kubernetes.config import Cluster
 from api.kubernetes.reflector import Feed, reflect
@@ -45,6 +46,7 @@ class KubernetesLooks:
         self.home = home
         self._feed = feed
         self._following: asyncio.Task[None] | None = None
+        self._places = Batcher(self._before_each)
 
     # ---- how it looks
 
@@ -127,7 +129,12 @@ class KubernetesLooks:
         return (await self.look()).queue_position(claim)
 
     async def before(self, instance: AgentInstance) -> int:
-        return (await self.live_instances(pool_key(instance))).before(instance)
+        return await self._places.put(instance)
+
+    async def _before_each(self, instances: Sequence[AgentInstance]) -> list[int]:
+        """One live list of each pool for all who ask while the last is read: it begins after they asked."""
+        live = {pool: await self.live_instances(pool) for pool in set(map(pool_key, instances))}
+        return [live[pool_key(instance)].before(instance) for instance in instances]
 
     async def pool(self, key: Key) -> AgentPool:
         return await self.read(AgentPool, key)
