@@ -30,7 +30,13 @@ class BareClaims:
         self._free: Iterator[AgentInstance] = iter(free)
 
     async def claim(self, number: int) -> bool:
-        instance = next(self._free)
+        try:
+            await self._claim(number, next(self._free))
+        except (aiohttp.ClientError, TimeoutError):
+            return False
+        return True
+
+    async def _claim(self, number: int, instance: AgentInstance) -> None:
         wish = a_claim(
             name=f"bare-{number}",
             namespace=instance.metadata.namespace,
@@ -47,7 +53,6 @@ class BareClaims:
         said = {"inviteUrl": invite_of(instance.metadata.name), "conversationId": f"{number}"}
         ready = {"phase": ClaimPhase.READY, "joined": False, **said}
         await self._patch(wish, promised, {"status": ready}, "status")
-        return True
 
     async def _patch(
         self, thing: AgentClaim | AgentInstance, read: Json, body: Json, part: str = ""
