@@ -246,7 +246,7 @@ def configure(settings: kopf.OperatorSettings) -> None:
 
 
 class Backoffs:
-    """0.5 s, doubled up to 5 s, without end; anew for each request. A claim may wait for it after an outage."""
+    """0.5 s, doubled up to 5 s, without end; anew for each request. Claims wait for it after an outage."""
 
     def __iter__(self) -> Iterator[float]:
         wait_s = 0.5
