@@ -27,6 +27,7 @@ from api.types import API_VERSION
 log = logging.getLogger(__name__)
 
 AGAIN_AFTER_S = 1.0
+AGAIN_MAX_S = 5.0
 LISTED_AGAIN_AFTER_S = 0.5  # After the last event of a list of kopf's.
 SILENCE_S = 70.0  # Bookmarks come each minute.
 IDENTITY: Any = (
@@ -247,12 +248,12 @@ def configure(settings: kopf.OperatorSettings) -> None:
 
 
 class Backoffs:
-    """0.5 s, doubled up to 30 s, without end; anew for each request."""
+    """0.5 s, doubled up to 5 s, without end; anew for each request. Claims wait for it after an outage."""
 
     def __iter__(self) -> Iterator[float]:
         wait_s = 0.5
         while True:
-            yield min(wait_s, 30.0)
+            yield min(wait_s, AGAIN_MAX_S)
             wait_s *= 2
 
 

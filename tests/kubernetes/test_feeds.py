@@ -7,6 +7,7 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
+from itertools import islice
 
 import pytest
 
@@ -15,7 +16,7 @@ from api.kubernetes.reflector import Feed, reflect
 from api.records.kubernetes import KubernetesRecords
 from api.records.kubernetes_objects import path_of
 from api.types import API_VERSION
-from controller.kopf_feed import LISTED_AGAIN_AFTER_S, KopfFeed
+from controller.kopf_feed import LISTED_AGAIN_AFTER_S, Backoffs, KopfFeed
 from controller.local.apiserver import SERVER, LocalApiServer
 from tests.kubernetes.conftest import Place, a_place
 from tests.kubernetes.front import HUNG_UP
@@ -199,6 +200,13 @@ async def test_a_deletion_during_an_outage_is_found_though_history_was_compacted
             for follower in (one, other):
                 await follower.until(gone, there=False)
                 await follower.hears()
+
+
+def test_kopf_tries_again_for_ever_and_soon() -> None:
+    """So long is it deaf at most once an outage is over."""
+    waits = list(islice(Backoffs(), 1000))
+    assert waits[0] == 0.5
+    assert max(waits) == 5.0
 
 
 async def test_kopf_ends_with_its_feed(place: Place) -> None:
