@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -31,6 +31,9 @@ log = logging.getLogger(__name__)
 WRITE_AGAIN_S = 1.0
 # No pass carries a view of the records for longer: what had ended when it looked has not begun anew.
 VIEWS_LAST_S = 30.0
+Written = tuple[
+    float, AgentClaim | None
+]  # Since when it may have been on record; None: did not fit.
 NOT_HEARD = (Heard.UNREACHED, Heard.WRONG_KEY)  # Many in a row: our network, or our secret.
 
 
@@ -65,7 +68,8 @@ class Deliveries:
         self._clock = clock
         self._may_act = may_act
         self._calls = asyncio.Semaphore(calls_at_once)
-        self._writes: Batcher[Outcome, AgentClaim | None] = Batcher(records.settle)
+        self._records = records
+        self._writes: Batcher[Outcome, Written] = Batcher(self._settle, records.together)
         self._tasks: dict[tuple[str, str], asyncio.Task[None]] = {}  # By claim and instance.
         self._ended_at: dict[tuple[str, str], float] = {}  # The latest, oldest first.
         self.unreached = 0  # Agents in a row, of whomever, that no call got through to.
@@ -123,9 +127,10 @@ class Deliveries:
                 case Tell():
                     talk = await self._tell(claim, instance, talk)
                 case Write() as step:
-                    began = self._clock()
                     try:
-                        written = await self._writes.put(Outcome(claim, step.status, step.mark))
+                        began, written = await self._writes.put(
+                            Outcome(claim, step.status, step.mark)
+                        )
                     except Unavailable:
                         await asyncio.sleep(WRITE_AGAIN_S)
                         continue
@@ -133,6 +138,12 @@ class Deliveries:
                         self._end(written, instance)
                         return
                     claim, talk = written, talk.taken(self._rules.me, began)
+
+    async def _settle(self, outcomes: Sequence[Outcome]) -> list[Written]:
+        """An attempt is as old as its own write, and not as its wait in line: where that takes longer than
+        an attempt is fresh, whoever renews it would come too late for ever."""
+        began = self._clock()
+        return [(began, written) for written in await self._records.settle(outcomes)]
 
     async def _ask(self, instance: AgentInstance, talk: Talk) -> Talk:
         async with self._calls:

@@ -156,10 +156,14 @@ class Event:
 
 
 class Records(Protocol):
-    """The store. Implementations: `postgres`, `memory` (two shapes), later `kubernetes`.
+    """The store. Implementations: `postgres`, `memory` (two shapes), `kubernetes`.
 
     Any method may raise Unavailable. After it a write may or may not have happened.
     """
+
+    together: int
+    """As many claims as one `settle` should take: it answers once all of them are written, and where each is
+    a write of its own, the first would wait for the last."""
 
     # ---- looks
     async def now(self) -> datetime: ...

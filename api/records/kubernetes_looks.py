@@ -30,12 +30,16 @@ from api.records.memory_bells import Door
 from api.records.memory_tables import Change, Tables, counted
 from api.types import AgentClaim, AgentInstance, AgentPool, Key, key_of, oldest_first, pool_key
 
+TOGETHER = 16  # More at a time are no more in a second (facts/kubernetes.md 8), only later each.
+
 
 class KubernetesLooks:
     """What one process sees of one API server: watches fill a cache, and live reads go past it.
 
     `scope`: the namespace it looks at, None for all; `home`: where leases and the installation's Secret are.
     """
+
+    together = TOGETHER
 
     def __init__(
         self, cluster: Cluster, *, scope: str | None, home: str, feed: Feed = reflect

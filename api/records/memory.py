@@ -102,6 +102,8 @@ class MemoryRecords:
     follows its `settle`, and an intent is followed by `intend count`, or taken back by `intend undo`.
     """
 
+    together = 200
+
     def __init__(
         self,
         store: MemoryStore,

@@ -54,6 +54,8 @@ Rows = list[asyncpg.Record]
 class PostgresRecords:
     """`Records` on a Postgres that `migrate` has brought up to date; 15 or later."""
 
+    together = 200
+
     def __init__(self, dsn: str, pool: "asyncpg.Pool[asyncpg.Record]") -> None:
         self._dsn = dsn
         self._pool = pool

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import pytest
 
 from api.records import Bind, Unavailable
-from api.records.memory import MemoryRecords
+from api.records.memory import MemoryRecords, Shape
 from api.types import AgentClaim, AgentInstance, Attempt, ClaimPhase, key_of
 from controller.agents import Heard, Status
 from controller.delivery import VIEWS_LAST_S, Deliveries, Promise
@@ -102,6 +102,34 @@ async def test_a_bind_that_took_longer_than_its_attempt_is_fresh_is_renewed_befo
     claim = await ended(records, deliveries, pair[0])
     assert claim.status.attempt == Attempt(by="me", at=NOW + seconds(70))
     assert len(agents.told) == 1
+
+
+@in_virtual_time
+async def test_who_waits_in_line_to_renew_for_longer_than_that_is_fresh_is_told_all_the_same() -> (
+    None
+):
+    """A store that makes one write a second, and ten binds that all took too long."""
+
+    async def pause(op: str) -> None:
+        if op == "settle before":
+            await asyncio.sleep(1.0)
+
+    records = MemoryRecords(a_store(), Shape.TWO, pause=pause)
+    records.together = 4
+    claims = await records.create_claims([a_claim(name=f"claim-{n}") for n in range(10)])
+    pairs = zip(claims, await warm(records, "agent", 10), strict=True)
+    binds = [Bind(claim, i) for claim, i in pairs if isinstance(claim, AgentClaim)]
+    held = await records.bind(binds, Attempt(by="me", at=await records.now()))
+    began = now()
+    await asyncio.sleep(10)
+    agents = ScriptedAgents()
+    deliveries = some_deliveries(records, agents)
+    for bind in held:
+        deliveries.start(Promise(bind.claim, bind.instance, LATER), bound_at=began)
+    async with asyncio.timeout(60):
+        while len(deliveries):
+            await asyncio.sleep(0.1)
+    assert len(agents.told) == 10
 
 
 @in_virtual_time

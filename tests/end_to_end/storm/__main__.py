@@ -52,7 +52,7 @@ async def _one(stage: type[Stage], plan: Plan) -> bool:
             print(await verdict(result.history))
         except (AssertionError, TimeoutError) as error:
             _say("")
-            print(f"seed {plan.seed}: {error}", flush=True)
+            print(f"seed {plan.seed}: {type(error).__name__} {error}", flush=True)
             return False
     return True
 

@@ -132,8 +132,13 @@ class Storm:
             await people.leave()
         async with _beside(self._tell()):
             with self._timed("answers"):
-                async with asyncio.timeout(ANSWERED_WITHIN_S):
-                    await coming
+                try:
+                    async with asyncio.timeout(ANSWERED_WITHIN_S):
+                        await coming
+                except TimeoutError:
+                    left = plan.claims - len(clients.answered)
+                    said = f"{left} clients have no answer after {ANSWERED_WITHIN_S:.0f} s of calm"
+                    raise AssertionError(said) from None
 
     async def _tell(self) -> None:
         while True:
