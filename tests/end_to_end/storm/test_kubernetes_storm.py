@@ -12,7 +12,7 @@ from tests.end_to_end.storm.storm import Plan, Storm, verdict
 
 
 async def test_claims_in_a_storm_on_a_real_api_server(state: Path) -> None:
-    plan = Plan(claims=40, warm=12, every_s=2.0, misfortunes=len(BRIEF.deck))
+    plan = Plan(claims=30, warm=10, every_s=2.0, misfortunes=len(BRIEF.deck))
     result = await Storm(KubernetesStage(state, BRIEF, **plan.variables), plan).run()
     assert set(result.answers) == {"200"}
     assert result.answers["200"] >= plan.claims
