@@ -1,7 +1,8 @@
 """Binds of this process on their way to the records, and those of which no answer came.
 
 A bind whose answer was lost may be on record all the same. Its binder knows then what nobody else can: that
-the agent was not told yet. So it goes on as the binder, and does not wait for itself to fall silent.
+the agent was not told yet. So it goes on as the binder, and does not wait for itself to fall silent; but it
+renews its attempt first, since the look that showed the bind may be old.
 """
 
 from collections.abc import Callable, Sequence
@@ -15,7 +16,7 @@ REMEMBERED_S = 600.0  # A write that comes later than this is treated as anybody
 
 
 class Binding:
-    """`write` binds; `began` tells, once, when a bind that went unanswered was begun. `clock`: ours."""
+    """`write` binds; `was_unanswered` tells, once, that a bind is ours all the same. `clock`: ours."""
 
     def __init__(self, records: Records, clock: Callable[[], float]) -> None:
         self._records = records
@@ -40,10 +41,11 @@ class Binding:
     def is_under_way(self, claim: AgentClaim) -> bool:
         return claim.metadata.uid in self._under_way
 
-    def began(self, claim: AgentClaim) -> float | None:
-        """When this process began to write the bind that stands; None: by another, or told already."""
+    def was_unanswered(self, claim: AgentClaim) -> bool:
+        """Whether this process wrote the bind that stands, and has told nobody yet."""
         attempt = claim.status.attempt
-        return self._unanswered.pop((claim.metadata.uid, attempt), None) if attempt else None
+        key = (claim.metadata.uid, attempt) if attempt else None
+        return key is not None and self._unanswered.pop(key, None) is not None
 
     def _forget_old(self) -> None:
         long_ago = self._clock() - REMEMBERED_S

@@ -31,6 +31,7 @@ ADMISSION_EVERY_S = 10.0  # A group's admin is a person: 202 is asked again this
 # A call begins only while its attempt is this young (half of it, where it is short), so that an agent which
 # handles it in less than the rest has answered before anybody may tell it again, also when we hang up.
 FRESH_FOR_S = 5.0
+LONG_AGO = float("-inf")  # When an attempt began that must be renewed before its first call.
 
 
 @dataclass(frozen=True, slots=True)

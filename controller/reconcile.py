@@ -153,9 +153,10 @@ class Reconciler:
         bound_at: float | None = None,
     ) -> None:
         """`bound_at`: of a bind that was just answered; also one that was not may be ours."""
-        began = self._binding.began(claim) if bound_at is None else bound_at
+        if bound_at is None and self._binding.was_unanswered(claim):
+            bound_at = handover.LONG_AGO
         promise = Promise(claim, instance, sizing.deadline(claim, pool))
-        self._deliveries.start(promise, bound_at=began)
+        self._deliveries.start(promise, bound_at=bound_at)
 
     async def _pool(self, key: Key) -> AgentPool | None:
         try:

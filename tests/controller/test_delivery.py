@@ -10,7 +10,7 @@ from api.records.memory import MemoryRecords, Shape
 from api.types import AgentClaim, AgentInstance, Attempt, ClaimPhase, key_of
 from controller.agents import Heard, Status
 from controller.delivery import VIEWS_LAST_S, Deliveries, Promise
-from controller.handover import Rules
+from controller.handover import LONG_AGO, Rules
 from controller.storetime import StoreTime
 from tests.builders import NOW, a_claim
 from tests.controller.parts import seconds
@@ -130,6 +130,16 @@ async def test_who_waits_in_line_to_renew_for_longer_than_that_is_fresh_is_told_
         while len(deliveries):
             await asyncio.sleep(0.1)
     assert len(agents.told) == 10
+async def test_a_bind_that_was_found_by_an_old_look_is_not_told_once_its_claim_is_released() -> (
+    None
+):
+    records, agents = MemoryRecords(a_store()), ScriptedAgents()
+    pair = await bound(records, by="me")
+    await records.delete_claim(pair[0])
+    deliveries = some_deliveries(records, agents)
+    deliveries.start(Promise(*pair, LATER), bound_at=LONG_AGO)
+    await asyncio.sleep(1)
+    assert (len(deliveries), agents.told) == (0, [])
 
 
 @in_virtual_time

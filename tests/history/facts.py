@@ -77,6 +77,9 @@ class Facts:
         self.keys: dict[str, str] = {}  # The claim (uid) that each key's last answer was about.
         self.unanswered: dict[str, str] = {}  # Keys that somebody still asks by, and who.
         self.attempted_at: dict[str, float] = {}  # By wish: when the newest attempt was written.
+        self.attempts: dict[
+            tuple[str, str], float
+        ] = {}  # By claim uid: when each was written first.
         self.binders: dict[
             str, tuple[str, float]
         ] = {}  # Who bound each claim (uid) last, and when.
@@ -87,7 +90,7 @@ class Facts:
         self.reasons: dict[str, str] = {}  # Of each claim by name, last said; also of deleted ones.
         self.leader: tuple[str, float] = ("", 0.0)  # Who holds the lease, and since when.
         self.requests: dict[tuple[str, str, str], str] = {}  # Since its actor's last look: outcome.
-        self.meant: set[str] = set()  # Services that were asked for while a record named them.
+        self.meant: dict[str, float] = {}  # Services asked for while a record named them, and when.
         self.census: dict[str, Serves] = {}
         self.counts = {"claims": 0, "binds": 0, "provisions": 0, "answers": 0}
 
@@ -189,6 +192,7 @@ class Facts:
             self.reasons[changed.name] = after.reason
             if after.attempt and (before is None or before.attempt != after.attempt):
                 self.attempted_at[after.wish] = self.now
+                self.attempts.setdefault((after.uid, after.attempt), self.now)
             self._learn_ready(changed.name, after)
         self._line_up(before, after)
 
@@ -326,7 +330,7 @@ class Facts:
     def _requested(self, event: Requested) -> None:
         """What was sent, until its sender has looked anew. The law sees a request before it is learnt."""
         if event.what == "create" and self.named(event.target) is not None:
-            self.meant.add(event.target)
+            self.meant[event.target] = self.now
         if event.what == "look" and event.outcome == "done":
             self._looked_anew(event.actor)
         elif event.target and event.outcome != "sent":

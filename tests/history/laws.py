@@ -135,9 +135,11 @@ def law_4_never_more_than_max_total(facts: Facts, event: Known) -> Verdict:
             instance = facts.named(name)
             if instance is None or instance.pool not in facts.caps:
                 return None  # Law 6 speaks of it.
-            pool, intended_at = instance.pool, facts.intended_at[_id_of(facts, instance)]
+            pool, since = instance.pool, facts.intended_at[_id_of(facts, instance)]
+            if name in facts.meant:  # What it may be now was read for as long before it was sent.
+                since = max(since, facts.meant[name] - READ_BEFORE_S)
             count = sum(service.pool == pool for service in _counted(facts))
-            most = max(facts.caps[pool].since(intended_at))
+            most = max(facts.caps[pool].since(since))
             what = f"{count} services of {pool}, maxTotal {most}"
             return hold(law_4_never_more_than_max_total, count <= most, what, name[-8:])
         case Changed(actor=actor, before=before, after=InstanceSeen(counted=True) as after):

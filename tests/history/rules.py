@@ -7,6 +7,7 @@ from tests.history.laws import Law, Verdict, hold, ours
 
 # Longer than a process is stopped between a look and what it does by it, or its write is under way.
 BY_AN_OLD_LOOK_S = 60.0
+FASTEST = 0.97  # Of a minute by one clock, as another's may see it.
 UNHEARD_OF = (
     "Silent",
     "Unreached",
@@ -65,6 +66,27 @@ def rule_5_a_call_begins_with_its_attempt(facts: Facts, event: Known) -> Verdict
             age_s = facts.now - facts.attempted_at[wish]
             what = f"{actor} tells {age_s:.1f} s after its attempt was written"
             return hold(rule_5_a_call_begins_with_its_attempt, age_s <= FRESH_FOR_S, what)
+    return None
+
+
+def rule_5_who_holds_the_attempt_decides(facts: Facts, event: Known) -> Verdict:
+    """Only the process in attempt.by renews it, lets its agent go or gives up; anybody else not before the
+    attempt has had its time. (What the agent itself says, anybody may write.)"""
+    match event:
+        case Changed(actor=actor, before=ClaimSeen(phase="Bound") as was, after=ClaimSeen() as now):
+            kept = now.phase == "Bound" and now.attempt == was.attempt
+            if kept or now.phase == "Ready" or now.left == "HalfBind" or not ours(actor):
+                return None
+            holder = (was.attempt or "").partition(" ")[0]
+            # Of real processes a history knows only from an attempt which of them it was.
+            writer = (now.attempt or "").partition(" ")[0] or actor.partition(",")[0]
+            age_s = facts.now - facts.attempts.get((was.uid, was.attempt or ""), 0.0)
+            old = age_s >= facts.handover_s * FASTEST
+            may = old or writer in (holder, "controller")
+            what = (
+                f"{writer} decides about {event.name} {age_s:.1f} s after the attempt of {holder}"
+            )
+            return hold(rule_5_who_holds_the_attempt_decides, may, what, event.name)
     return None
 
 
@@ -178,6 +200,7 @@ RULES: tuple[Law, ...] = (
     rule_3_paused_makes_nothing,
     rule_5_an_open_call_is_waited_for,
     rule_5_a_call_begins_with_its_attempt,
+    rule_5_who_holds_the_attempt_decides,
     rule_5_none_idle_is_no_answer,
     rule_5_who_is_served_stays,
     rule_5_a_strangers_conversation_is_not_ours,

@@ -182,6 +182,14 @@ def test_a_create_that_was_meant_may_come_when_its_record_has_gone() -> None:
     )
 
 
+def test_a_create_long_after_max_total_sank_breaks_a_law() -> None:
+    two = [pool(), *an_idle("i2"), instance(phase="Provisioning", service=None, url=None)]
+    sank = [pool(max_total=1), *[happened("-")] * 7]
+    assert broken_by(*two, *sank, SENDS, created()) == "law_4_never_more_than_max_total"
+    assert kept_by(*two, SENDS, *sank, created())
+    assert kept_by(*two, *sank[:3], SENDS, created())
+
+
 def test_an_orphan_that_is_not_counted_breaks_a_law() -> None:
     there = [pool(total=1), *an_idle(), *an_idle("i2")]
     lost = [*there, instance("i2", phase="Gone")]  # Its record says so; nobody deleted it.

@@ -42,6 +42,8 @@ STRANGE: list[Event] = [
     answers("conv0", wish="a stranger's"),
 ]
 LET_GO = claim(left="ProvisionFailed")
+LET_GO_BY_ANOTHER = claim(actor="controller-b.2", left="ProvisionFailed")
+ANOTHERS = claim(actor="controller-b.2", **(BOUND | {"attempt": "controller-b.2 later"}))
 TIMED_OUT = claim(**(BOUND | {"phase": "Failed", "reason": "TimedOut"}))
 
 
@@ -61,6 +63,8 @@ WRONG: list[tuple[str, Sequence[Event]]] = [
     ("rule_5_an_open_call_is_waited_for", [*a_bind(), TELLS, TIMED_OUT]),
     ("rule_5_an_open_call_is_waited_for", [*a_bind(), TELLS, claim(left="Silent")]),
     ("rule_5_a_call_begins_with_its_attempt", [*a_bind(), TELLS]),
+    ("rule_5_who_holds_the_attempt_decides", [*a_bind(), ANOTHERS]),
+    ("rule_5_who_holds_the_attempt_decides", [*a_bind(), LET_GO_BY_ANOTHER]),
     (
         "rule_5_none_idle_is_no_answer",
         [claim(phase="Failed", reason="NoneIdle"), answered(status=500, instance=None)],
@@ -124,6 +128,10 @@ RIGHT: list[Sequence[Event]] = [
     ],
     [*a_bind(), TELLS, DONE, replied("silent"), NEW_ATTEMPT, TELLS],
     [*a_course(), RENAMED],
+    [*a_bind(), *[happened("-")] * 5, ANOTHERS],
+    [*a_bind(), *[happened("-")] * 5, LET_GO_BY_ANOTHER],
+    [*a_bind(), claim(actor="controller-b.2", left="HalfBind")],
+    [*a_bind(), hears(), answers(), claim(actor="controller-b.2", **READY)],
     [SENDS, SENDS._replace(outcome="lost"), LOOKED, SENDS],
     [SENDS, SENDS._replace(outcome="refused"), SENDS],
     [pool(), INTENT, created(), instance(phase="Provisioning"), PUSH],

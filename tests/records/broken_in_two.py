@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 from functools import partial
 
-from api.records import Bind, bound_status
+from api.records import Bind, Fate, bound_status
 from api.records.memory import MemoryRecords, Shape
 from api.records.memory_store import MemoryStore
-from api.records.memory_tables import Tables
-from api.types import AgentClaim, AgentInstance, AgentPool, Attempt, key_of
+from api.records.memory_tables import Tables, found
+from api.types import AgentClaim, AgentInstance, AgentPool, Attempt, Key, key_of
 from tests.records.broken import harness
 
 
@@ -70,6 +70,21 @@ class ForgetsItsOwnWrites(MemoryRecords):
         return seen
 
 
+class CountsByItsCache(MemoryRecords):
+    async def before(self, instance: AgentInstance) -> int:
+        return (await self._look("before")).before(instance)
+
+
+class FindsClaimsInItsCache(MemoryRecords):
+    async def claim(self, key: Key) -> AgentClaim:
+        return found((await self._look("claim")).claims, key)
+
+
+class TellsFatesByItsCache(MemoryRecords):
+    async def fate(self, instance: AgentInstance) -> Fate:
+        return (await self._look("fate")).fate(instance)
+
+
 IN_TWO = {
     broken.__name__: harness(broken, Shape.TWO)
     for broken in (
@@ -82,5 +97,8 @@ IN_TWO = {
         CountsBeforeItIntends,
         NeverCatchesUp,
         ForgetsItsOwnWrites,
+        CountsByItsCache,
+        FindsClaimsInItsCache,
+        TellsFatesByItsCache,
     )
 }

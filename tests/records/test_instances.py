@@ -122,6 +122,19 @@ async def test_before_an_intent_come_older_ones_and_all_that_have_a_service(stor
     assert [await records.before(i) for i in (second, third, fourth)] == [1, 2, 2]
 
 
+async def test_what_comes_before_an_intent_is_counted_by_a_live_read(store: Store) -> None:
+    records, another = await store.client(), await store.client()
+    pool = await records.create_pool(a_pool(max_total=5))
+    made = await records.intend(pool, [an_instance() for _ in range(2)], orphans=0)
+    first, second = sorted(made, key=oldest_first)
+    for n in range(6):  # Each time what another client wrote a moment ago counts at once.
+        service_id = None if n % 2 else "s2"
+        [written] = await another.write_instances([changed(second, service_id=service_id)])
+        assert written is not None
+        assert await records.before(first) == (service_id is not None)
+        second = written
+
+
 async def test_every_field_of_a_status_comes_back_as_it_was_written(store: Store) -> None:
     records = await store.client()
     [instance] = await intended(store, records)

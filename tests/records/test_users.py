@@ -45,6 +45,16 @@ async def test_a_key_is_given_once_and_a_refusal_costs_nobody_else(store: Store)
         await records.create_pool(a_pool(min_idle=1))
 
 
+async def test_a_claim_is_read_live_also_one_that_another_client_released(store: Store) -> None:
+    records, another = await store.client(), await store.client()
+    for _ in range(4):
+        made = await one(another, a_claim(name="c1"))
+        assert (await records.claim(key_of(made))).metadata.uid == made.metadata.uid
+        await another.delete_claim(made)
+        with pytest.raises(NotFound):
+            await records.claim(key_of(made))
+
+
 async def test_the_same_name_in_another_namespace_is_another_record(store: Store) -> None:
     records = await store.client()
     here = await one(records, a_claim(name="c1"))

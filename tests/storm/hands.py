@@ -22,6 +22,7 @@ from tests.storm.processes import ACTOR
 from tests.storm.stage import REPO, Stage
 
 BACKUPS_SHARE = 0.2  # Of the seeds in which an old backup is put back, once.
+LATE_SHARE = 0.5  # Of the seeds in which somebody comes when all is at rest.
 FREE = (InstancePhase.PROVISIONING, InstancePhase.IDLE)
 Edit = Callable[[AgentPool], dict[str, Any]]
 
@@ -32,6 +33,7 @@ class Hands:
     def __init__(self, stage: Stage, pools: dict[str, AgentPool]) -> None:
         self._stage, self._store, self._pools = stage, stage.store, pools
         self._dice = stage.chance("meddle")
+        self._late = stage.chance("late")
         self._backup: Tables | None = None
         self._restores = self._dice.random() < BACKUPS_SHARE
         self._acts: Sequence[Callable[[], None]] = (
@@ -64,6 +66,28 @@ class Hands:
         for name, pool in self._pools.items():
             if name not in there:
                 self._store.create(pool, ordered=True)
+
+    def visit_late(self) -> bool:
+        """Somebody does something when all has come to rest, which must be seen all the same; or nobody."""
+        dice, there = self._late, list(self._store.tables.instances.values())
+        alive = [i for i in there if i.status.phase in (InstancePhase.IDLE, InstancePhase.CLAIMED)]
+        if dice.random() >= LATE_SHARE or not alive or not self._stage.fate.befalls("visit"):
+            return False
+        instance = dice.choice(sorted(alive, key=lambda each: each.metadata.name))
+        ref = instance.spec.claim_ref
+        token = ACTOR.set("somebody")
+        try:
+            if ref is not None and dice.random() < 0.5:
+                claims = self._store.tables.claims.values()
+                for claim in [c for c in claims if c.metadata.uid == ref.uid]:
+                    self._store.delete(claim, unchanged=False)
+            else:
+                self._act("delete-service", service=instance.status.service_id)
+        except Refusal:  # It is gone already.
+            return False
+        finally:
+            ACTOR.reset(token)
+        return True
 
     # ---------------------------------------------------------------- pools
 

@@ -135,6 +135,8 @@ class Simulation:
         self._hands.apply_again()
         stage.witness.happened("calm")
         await calm.comes_to_rest(self.checker.facts, users.customers)
+        if self._hands.visit_late():
+            await calm.comes_to_rest(self.checker.facts, users.customers)
         stage.take_census()
         stage.witness.happened("rest")
         self._step()

@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 
 from api.door import Door, Patience
 from api.records import Lease
-from api.records.memory import MemoryRecords, Shape
+from api.records.memory import LAG_MAX, MemoryRecords, Shape
 from api.records.memory_store import MemoryStore
 from api.replenish import Replenish
 from api.types import AgentPool, RailwayRef, ReclaimPolicy, RepoSource, Source, Template
@@ -48,10 +48,12 @@ LIMITS = Limits(
 )
 PATIENCE = Patience(verdict_s=5.0, answer_s=30.0)
 # An agent answers at once, or takes its time: less than is left of an attempt when a call may still begin.
-ANSWERS_S = ((0.03, 0.15), (0.1, 4.0), (2.0, 7.0), (5.0, 8.0))
+# In some seeds it is done just about when its attempt is.
+ANSWERS_S = ((0.03, 0.15), (0.1, 4.0), (2.0, 7.0), (5.0, 8.0), (5.0, 16.0))
 RESTART_S = (0.2, 8.0)
 CLOCK_PACE = (0.98, 1.02)
 GRAPHQL_SHARE = 0.08
+LAGS = (LAG_MAX, LAG_MAX, 60)  # Writes of others that a look of a process may miss, in shape TWO.
 ENDPOINT = "https://railway.simulated/graphql/v2"
 TOKEN = "token-canary-1"
 REPO = "xmtplabs/agent"
@@ -125,6 +127,7 @@ class Stage:
         self.store.witness = self.witness
         self.store.log = WitnessedLog(self.witness)
         self.store.arrivals = self.weather.arrivals
+        self._lag = self.chance("watches").choice(LAGS)
         secret = f"-canary-{self.store.rng.getrandbits(128):032x}".encode()
         self.store.installation = replace(self.store.installation, instance_secret=secret)
         self.network = Network(self.weather, self.witness, self.chance("network"))
@@ -171,6 +174,10 @@ class Stage:
         )
         # The product's own client over the simulator's GraphQL is dear: some seeds have it, most do not.
         self._by_graphql = rng.random() < GRAPHQL_SHARE
+        if (
+            self._by_graphql
+        ):  # Half a list can only be told in full there: often, so that it is believed.
+            faults.plan.rates["halfPage"] = weather.LOOK_RATE
         front = Front(self.world, self.writer, Budget(clock), Edge(clock))
         self._railway: Callable[[], Railway] = lambda: (
             self._client(front) if self._by_graphql else simulated
@@ -291,7 +298,7 @@ class Stage:
             instance_variables={"INSTANCE_ANTHROPIC_API_KEY": "model-canary-key"},
         )
         ports = Ports(
-            StormRecords(self.store, self.shape, self.weather),
+            StormRecords(self.store, self.shape, self.weather, self._lag),
             WiredRailway(self._railway(), self.network, straight=self._by_graphql),
             WiredAgents(self._agents, self.network),
             clock=lambda: begun + self.loop.now_s * pace,
@@ -304,6 +311,6 @@ class Stage:
 
     def _start_sidecar(self, slot: str) -> None:
         process = self._process(slot, self._start_sidecar)
-        records = StormRecords(self.store, self.shape, self.weather)
+        records = StormRecords(self.store, self.shape, self.weather, self._lag)
         sidecar = self.sidecars[slot] = Sidecar(process, records, self.chance(process.name))
         self.mains.append((process, sidecar.main))

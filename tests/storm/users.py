@@ -105,8 +105,8 @@ class Users:
             await self._until_answered(ask)
 
     async def _anew(self, ask: ClaimRequest) -> None:
-        """The key is free: another agent, if any. Asked twice at once, one may still see the old claim."""
-        asks = [self._until_answered(ask) for _ in range(self._rng.choice((1, 2)))]
+        """The key is free: another agent, if any. Asked often at once, one may still see the old claim."""
+        asks = [self._until_answered(ask) for _ in range(self._rng.choice((1, 2, 4)))]
         await asyncio.gather(*asks)
 
     async def _until_answered(self, ask: ClaimRequest) -> Answer | None:

@@ -16,6 +16,7 @@ STOP_S = (5.5, 9.0)
 LONG_STOP_S = (20.0, 50.0)
 HANDOVER_TIMEOUT_S = 15.0
 LATE_S = (0.1, 8.0)  # Until what was given up takes effect after all.
+STATUS_LATE = 5.0  # So many times as often as a write, what an agent says of itself comes late.
 # The same, of some writes on record: somebody else has taken over by then.
 VERY_LATE_S = (8.0, 30.0)
 # Writes that are worth being late, and that often are the last that was heard of whoever sent them.

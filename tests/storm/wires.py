@@ -13,8 +13,9 @@ from typing import Any, TypeVar
 import httpx
 
 from api.records import RecordsError, Unavailable
-from api.records.memory import MemoryRecords, Shape
+from api.records.memory import LAG_MAX, MemoryRecords, Shape
 from api.records.memory_store import MemoryStore
+from api.records.memory_tables import Tables
 from controller.agents import Agents, Heard, Letter, Reply, Status
 from controller.railway import (
     Access,
@@ -30,7 +31,7 @@ from controller.railway import (
 )
 from controller.railway.simulator.front import Front, Sent
 from tests.storm.processes import ACTOR
-from tests.storm.weather import ON_THE_WAY_S, Weather
+from tests.storm.weather import CALM, LATE_S, ON_THE_WAY_S, STATUS_LATE, Weather
 from tests.storm.witness import Witness
 
 T = TypeVar("T")
@@ -66,11 +67,16 @@ async def _outcome(work: Work[T], after_s: float) -> tuple[T | None, Exception |
 
 
 class StormRecords(MemoryRecords):
-    """Records that may not answer: before the write, after it, or the write comes late."""
+    """Records that may not answer: before the write, after it, or the write comes late. `lag`: of watches
+    while it storms."""
 
-    def __init__(self, store: MemoryStore, shape: Shape, weather: Weather) -> None:
+    def __init__(self, store: MemoryStore, shape: Shape, weather: Weather, lag: int) -> None:
         super().__init__(store, shape, pause=lambda op: weather.pause(op, may_refuse=True))
-        self._weather = weather
+        self._weather, self._lag = weather, lag
+
+    async def _look(self, op: str) -> Tables:
+        self.lag = LAG_MAX if self._weather.rates is CALM else self._lag
+        return await super()._look(op)
 
     async def _write(self, op: str, effect: Callable[[], T]) -> T:
         late_s = self._weather.late_s(op)
@@ -231,6 +237,9 @@ class WiredAgents:
             return Status(reached=False, refused=network.rng.random() < 0.5)
         said: Status = await network.answer(network.send(lambda: self._there.status(url, keys)))
         await weather.pause("status")
+        # What it says was true when it left.
+        if weather.unlucky(STATUS_LATE * weather.rates.late, "status is late"):
+            await asyncio.sleep(network.rng.uniform(*LATE_S))
         return said
 
     async def provision(self, url: str, keys: tuple[str, ...], letter: Letter) -> Reply:
