@@ -130,6 +130,8 @@ async def test_who_waits_in_line_to_renew_for_longer_than_that_is_fresh_is_told_
         while len(deliveries):
             await asyncio.sleep(0.1)
     assert len(agents.told) == 10
+
+
 async def test_a_bind_that_was_found_by_an_old_look_is_not_told_once_its_claim_is_released() -> (
     None
 ):
