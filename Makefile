@@ -4,6 +4,8 @@
 
 BIN := .venv/bin
 SEEDS ?= 2000
+# More than two cores have: many a test waits for processes, not for the CPU.
+WORKERS ?= 4
 .PHONY: up up-kubernetes down test test-fast storm mutation bench lint format count lock clean runtime tools
 
 up: runtime
@@ -17,12 +19,12 @@ down: runtime
 	@exec $(BIN)/agent-pool down $(ARGS)
 
 test: lint storm
-	$(BIN)/pytest -n 2 $(ARGS)
+	$(BIN)/pytest -n $(WORKERS) $(ARGS)
 
 # Without real processes and without a Kubernetes API server, which take the minutes.
 test-fast: lint
 	$(BIN)/python -m tests.storm --count 300
-	$(BIN)/pytest -n 2 --ignore tests/end_to_end --ignore tests/local --ignore tests/bench --without-api-server $(ARGS)
+	$(BIN)/pytest -n $(WORKERS) --ignore tests/end_to_end --ignore tests/local --ignore tests/bench --without-api-server $(ARGS)
 	@echo "left out: tests/end_to_end, tests/local, tests/bench, whatever needs a Kubernetes API server (the skipped above);"
 	@echo "storm of 300 seeds instead of 2,000. make test runs all."
 
