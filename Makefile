@@ -19,12 +19,12 @@ down: runtime
 	@exec $(BIN)/agent-pool down $(ARGS)
 
 test: lint storm
-	$(BIN)/pytest -n $(WORKERS) $(ARGS)
+	$(BIN)/pytest -n $(WORKERS) --dist worksteal $(ARGS)
 
 # Without real processes and without a Kubernetes API server, which take the minutes.
 test-fast: lint
 	$(BIN)/python -m tests.storm --count 300
-	$(BIN)/pytest -n $(WORKERS) --ignore tests/end_to_end --ignore tests/local --ignore tests/bench --without-api-server $(ARGS)
+	$(BIN)/pytest -n $(WORKERS) --dist worksteal --ignore tests/end_to_end --ignore tests/local --ignore tests/bench --without-api-server $(ARGS)
 	@echo "left out: tests/end_to_end, tests/local, tests/bench, whatever needs a Kubernetes API server (the skipped above);"
 	@echo "storm of 300 seeds instead of 2,000. make test runs all."
 
