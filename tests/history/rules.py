@@ -78,16 +78,20 @@ def rule_5_who_holds_the_attempt_decides(facts: Facts, event: Known) -> Verdict:
             if kept or now.phase == "Ready" or now.left == "HalfBind" or not ours(actor):
                 return None
             holder = (was.attempt or "").partition(" ")[0]
-            # Of real processes a history knows only from an attempt which of them it was.
             writer = (now.attempt or "").partition(" ")[0] or actor.partition(",")[0]
             age_s = facts.now - facts.attempts.get((was.uid, was.attempt or ""), 0.0)
             old = age_s >= facts.handover_s * FASTEST
-            may = old or writer in (holder, "controller")
+            may = old or writer == holder or _is_of_many(writer)
             what = (
                 f"{writer} decides about {event.name} {age_s:.1f} s after the attempt of {holder}"
             )
             return hold(rule_5_who_holds_the_attempt_decides, may, what, event.name)
     return None
+
+
+def _is_of_many(writer: str) -> bool:
+    """`controller`, `controller-2`: of real processes a history knows only from an attempt who it was."""
+    return writer == "controller" or writer.removeprefix("controller-").isdecimal()
 
 
 def rule_5_none_idle_is_no_answer(facts: Facts, event: Known) -> Verdict:

@@ -28,7 +28,7 @@ SECRETS = "/api/v1/namespaces/default/secrets"
 class KubernetesHarness:
     """Clients of one API server, each with watches of its own and a line that can be cut."""
 
-    patience_s = 5.0
+    patience_s = 20.0
 
     def __init__(self, kubeconfig: Path, admin: Api) -> None:
         self._cluster = from_kubeconfig(kubeconfig)
