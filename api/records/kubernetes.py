@@ -192,16 +192,14 @@ class KubernetesRecords(KubernetesLooks):
     async def _bind(self, bind: Bind, attempt: Attempt) -> Bind | None:
         """The claim's side, then the instance's.
 
-        A half bind is completed by the instance's side alone and keeps its attempt; what was read of its
-        claim may be old, so it is read once more. A promise of our own is as new as its answer: who takes
-        it back must first bar or take the instance, and then our second write does not fit.
+        A half bind is completed by the instance's side alone and keeps its attempt. Then the claim is read
+        once more: what was read of a half bind's may be old, and any may have been released meanwhile.
         """
         claim, instance = bind.claim, bind.instance
         if not (promisable(claim, instance) and offerable(instance)):
             return None
         try:
-            fresh = claim.status.phase is ClaimPhase.PENDING
-            if fresh:
+            if claim.status.phase is ClaimPhase.PENDING:
                 claim = await self._promise(claim, bound_status(claim, instance, attempt))
             ref = ClaimRef(
                 name=claim.metadata.name,
@@ -209,8 +207,7 @@ class KubernetesRecords(KubernetesLooks):
                 reclaim_policy=claim.spec.reclaim_policy,
             )
             instance = await self._patch(instance, {"spec": {"claimRef": ref.wire()}})
-            if not fresh:
-                claim = await self.read(AgentClaim, key_of(claim))
+            claim = await self.read(AgentClaim, key_of(claim))
         except (Conflict, NotFound, Invalid):
             return None
         agreed = serves(instance, claim) and promisable(claim, instance)

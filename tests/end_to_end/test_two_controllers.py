@@ -11,7 +11,6 @@ from typing import NamedTuple
 import aiohttp
 import pytest
 
-from api.types import ClaimPhase
 from tests.end_to_end.storm.kubernetes_stage import KubernetesStage
 from tests.end_to_end.storm.kubernetes_trouble import FULL
 
@@ -80,10 +79,11 @@ class Pair:
         """Claims by hand; by whom it was bound, as soon as it is."""
         await self.stage.claim_by_hand(name, f"Serve {name}.", "Retain")
         async with asyncio.timeout(30):
-            while (status := self.stage.history.claims[name].status).phase is ClaimPhase.PENDING:
+            while True:
+                claim = self.stage.history.claims.get(name)
+                if claim is not None and claim.status.attempt is not None:
+                    return claim.status.attempt.by
                 await asyncio.sleep(0.01)
-        assert status.attempt is not None
-        return status.attempt.by
 
     def ended(self, part: str) -> float:
         """When its last term was over, by its log."""

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import random
+import shutil
 import sys
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
@@ -26,7 +27,7 @@ ANSWERED_WITHIN_S = (
 )
 REST_WITHIN_S = 300.0
 MORE = ("is compacted", "gets a new token", "has its old token rejected")
-BUILD = Path("build")  # Histories stay there.
+BUILD = Path("build")  # Histories stay there, and logs for who asks what a broken one was.
 Say = Callable[[str], None]
 
 
@@ -151,6 +152,7 @@ class Storm:
         name = f"storm-{self._stage.records}-{self._plan.claims}-{self._plan.seed}.jsonl"
         path = BUILD / name
         lines = await self.recorder.keep(self._stage, path)
+        shutil.copytree(self._stage.logs, path.with_suffix(".logs"), dirs_exist_ok=True)
         told = self.recorder.total
         return Result(
             plan=self._plan,
