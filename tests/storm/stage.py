@@ -128,6 +128,7 @@ class Stage:
         self.store.log = WitnessedLog(self.witness)
         self.store.arrivals = self.weather.arrivals
         self._lag = self.chance("watches").choice(LAGS)
+        self.weather.slow_watches = self._lag > LAG_MAX
         secret = f"-canary-{self.store.rng.getrandbits(128):032x}".encode()
         self.store.installation = replace(self.store.installation, instance_secret=secret)
         self.network = Network(self.weather, self.witness, self.chance("network"))

@@ -25,6 +25,7 @@ LAST_WORD = 0.4
 API_RATE = 0.06
 LOOK_RATE = 0.15  # Looks are seldom: what spoils them is not.
 ON_THE_WAY_S = 1.5  # Of a call to an agent, at most.
+SLOW_BELL_S = 2.0  # Of a watch that lags behind.
 NEW_OP_TIMES = 6
 CLOCK_JUMP_S = (-4.0, 4.0)  # Of the store's clock, as when its machine is set right.
 
@@ -142,6 +143,7 @@ class Weather:
         self.meddle: Callable[[], None] = lambda: None
         self.killing: Callable[[Process], None] = lambda _: None
         self.ended = False
+        self.slow_watches = False
         self.crashes = 0
         self.stops = 0
         self.ends = 0
@@ -233,7 +235,9 @@ class Weather:
         return self._rng.uniform(*VERY_LATE_S) if self._rng.random() < 0.2 else 0.0
 
     def arrivals(self, bell: Bell) -> Sequence[float]:
-        """Some bells are lost, some come late, some twice."""
+        """Some bells are lost, some come late, some twice; and what they speak of is seen with them."""
+        if self.slow_watches and self.rates is not CALM:
+            return (self._rng.uniform(0, SLOW_BELL_S),)
         luck = self._rng.random()
         if luck < self.rates.bell_lost:
             return () if self.fate.befalls(f"bell {bell.kind} is lost") else (0.0,)
