@@ -35,12 +35,12 @@ async def test_started_again_it_has_the_same_pool_and_claims(
 ) -> None:
     _, first = await system.claim("kept", Idempotency_Key="kept")
     await system.until(idle=3, claimed=1)
-    before = {s["name"] for s in await system.services()}
+    before = {s["id"] for s in await system.services()}
     assert await system.stop() == 0
     await system.start()
     assert await system.claim("kept", Idempotency_Key="kept") == (200, first)
     await system.until(idle=3, claimed=1)
-    assert {s["name"] for s in await system.services()} == before
+    assert {s["id"] for s in await system.services()} == before
 
 
 async def test_killed_with_9_it_starts_again_as_it_was(system: System) -> None:

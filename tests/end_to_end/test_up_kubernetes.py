@@ -57,7 +57,7 @@ async def test_the_printed_lines_give_an_invite_and_a_restart_keeps_it(
     await pasted(f"{export}\nkubectl scale apool/default --replicas=4", binaries, home)
     await system.until(idle=4, claimed=2)
 
-    before = {s["name"] for s in await system.services()}
+    before = {s["id"] for s in await system.services()}
     family = psutil.Process(system.run["pid"]).children(recursive=True)
     await system.kill()
     _, alive = await asyncio.to_thread(psutil.wait_procs, family, 10)
@@ -67,5 +67,5 @@ async def test_the_printed_lines_give_an_invite_and_a_restart_keeps_it(
     assert (await pasted(printed_lines(system), binaries, home)).splitlines()[-1] == invite
     assert await system.claim("by-rest", Idempotency_Key="kept") == (200, first)
     await system.until(idle=4, claimed=2)
-    assert {s["name"] for s in await system.services()} == before
+    assert {s["id"] for s in await system.services()} == before
     assert await system.stop() == 0

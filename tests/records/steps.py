@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import TypeVar
@@ -25,16 +26,21 @@ from tests.records.harness import Store
 T = TypeVar("T")
 POOL = Key("default", "default")
 FINAL = (InstancePhase.RETIRING, InstancePhase.GONE)
-LOOKS = 200  # A cache that lags for longer than this many looks is broken.
+LOOKS = (
+    200  # A cache that lags for longer than this many looks, and than a bell may take, is broken.
+)
 
 
-async def seen(look: Callable[[], Awaitable[T]], holds: Callable[[T], bool]) -> T:
+async def seen(store: Store, look: Callable[[], Awaitable[T]], holds: Callable[[T], bool]) -> T:
     """What a look shows once it holds: looks may lag, but not for ever."""
-    for _ in range(LOOKS):
+    looks, end = 0, time.monotonic() + store.patience_s
+    while looks < LOOKS or time.monotonic() < end:
         value = await look()
         if holds(value):
             return value
-    raise AssertionError(f"not seen in {LOOKS} looks; the last one: {value!r}")
+        looks += 1
+        await asyncio.sleep(0.01 if looks > LOOKS else 0)
+    raise AssertionError(f"not seen in {looks} looks; the last one: {value!r}")
 
 
 def changed(thing: AgentInstance, **status: object) -> AgentInstance:

@@ -120,7 +120,7 @@ async def test_bells_lost_in_a_break_are_repaired_by_looking_again(store: Store)
         async with store.deaf():
             claim = await one(records, a_claim(name="c1"))
         await listener.until(Bell("resync"))
-        view = await seen(lambda: other.view(POOL), lambda view: bool(view.claims))
+        view = await seen(store, lambda: other.view(POOL), lambda view: bool(view.claims))
         assert view.claims == (claim,)
         await records.delete_claim(claim)
         await listener.until(Bell("claim", "default", "c1", "default", "Deleted"))

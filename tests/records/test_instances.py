@@ -93,7 +93,7 @@ async def test_raced_by_ten_the_intents_never_exceed_max_total(store: Store) -> 
         made += more
     assert await clients[0].intend(pool, [an_instance()], orphans=1) == []
     names = {i.metadata.name for i in made}
-    await seen(clients[1].instances, lambda now: {i.metadata.name for i in now} == names)
+    await seen(store, clients[1].instances, lambda now: {i.metadata.name for i in now} == names)
 
 
 async def test_what_it_is_made_of_may_change_only_while_it_is_being_made(store: Store) -> None:

@@ -155,10 +155,10 @@ async def test_others_see_what_was_written_in_the_end(store: Store) -> None:
     one_, two = await store.client(), await store.client()
     [instance] = await idle(store, one_)
     [claim] = await pending(store, one_)
-    view = await seen(lambda: two.view(POOL), lambda v: bool(v.claims and v.instances))
+    view = await seen(store, lambda: two.view(POOL), lambda v: bool(v.claims and v.instances))
     assert view.claims == (claim,)
-    view = await seen(lambda: two.view(POOL), lambda v: v.instances == (instance,))
-    light = await seen(lambda: two.bindable(POOL, 5), lambda b: bool(b.claims and b.idle))
+    view = await seen(store, lambda: two.view(POOL), lambda v: v.instances == (instance,))
+    light = await seen(store, lambda: two.bindable(POOL, 5), lambda b: bool(b.claims and b.idle))
     assert light.idle == (instance,)
 
 

@@ -139,7 +139,7 @@ async def test_what_was_created_earlier_elsewhere_keeps_its_place_in_the_queue(
     await moving_of(records).admit(made)
     await store.tick()
     await records.create_claims([a_claim(name="0-later")])
-    view = await seen(lambda: records.view(POOL), lambda v: len(v.claims) == 3)
+    view = await seen(store, lambda: records.view(POOL), lambda v: len(v.claims) == 3)
     assert [c.metadata.name for c in view.claims] == ["b", "a", "0-later"]
     assert [c.metadata.creation_timestamp for c in view.claims[:2]] == [at for _, at in told]
 

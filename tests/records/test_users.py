@@ -179,12 +179,12 @@ async def test_a_deleted_pool_keeps_its_instances_and_the_same_name_takes_over(
     claim = await one(records, a_claim())
     old = await records.pool(POOL)
     await records.delete_pool(old)
-    view = await seen(lambda: records.view(POOL), lambda view: view.pool is None)
+    view = await seen(store, lambda: records.view(POOL), lambda view: view.pool is None)
     assert view.instances == (instance,)
     assert view.claims == (claim,)
     new = await records.create_pool(a_pool())
     assert new.metadata.uid != old.metadata.uid
-    view = await seen(lambda: records.view(POOL), lambda view: view.pool == new)
+    view = await seen(store, lambda: records.view(POOL), lambda view: view.pool == new)
     assert view.instances == (instance,)
 
 
