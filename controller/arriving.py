@@ -13,16 +13,14 @@ from api.types import AgentPool, Kind
 
 def still_arriving(view: View) -> bool:
     """Whether this pool is to be left alone, and everything in it."""
-    pool: tuple[Kind, ...] = (view.pool,) if view.pool else ()
-    return any(map(is_arriving, (*pool, *view.claims, *view.instances)))
+    return any(map(is_arriving, (*_of(view.pool), *view.claims, *view.instances)))
 
 
 def arrived(there: Bindable) -> Bindable:
     """Who may be bound: nobody, while anything of it arrives."""
-    seen: tuple[Kind, ...] = (*there.claims, *there.idle)
+    seen = (*_of(there.pool), *there.claims, *there.idle)
     return replace(there, claims=(), idle=()) if any(map(is_arriving, seen)) else there
 
 
-def arrived_pool(pool: AgentPool) -> AgentPool | None:
-    """The pool, if it may be acted on."""
-    return None if is_arriving(pool) else pool
+def _of(pool: AgentPool | None) -> tuple[Kind, ...]:
+    return (pool,) if pool else ()

@@ -26,7 +26,7 @@ from api.types import (
     pool_key,
 )
 from controller import handover, lifecycle, sizing, template
-from controller.arriving import arrived, arrived_pool, still_arriving
+from controller.arriving import arrived, still_arriving
 from controller.binding import Binding
 from controller.course import Course, course_of
 from controller.delivery import Deliveries, Promise, reason_of
@@ -110,7 +110,8 @@ class Reconciler:
         at_most = 1 if cut_off else BIND_AT_MOST
         there = arrived(await self._records.bindable(key, at_most))
         self._time.saw(there.now)
-        if not there.claims or (pool := there.pool or await self._pool(key)) is None:
+        pool = there.pool
+        if not there.claims or pool is None:
             return None
         match = sizing.match(there, pool, at_most)
         attempt, began = Attempt(by=self._me, at=there.now), self._clock()
@@ -157,12 +158,6 @@ class Reconciler:
             bound_at = handover.LONG_AGO
         promise = Promise(claim, instance, sizing.deadline(claim, pool))
         self._deliveries.start(promise, bound_at=bound_at)
-
-    async def _pool(self, key: Key) -> AgentPool | None:
-        try:
-            return arrived_pool(await self._records.pool(key))
-        except NotFound:
-            return None
 
     # ---------------------------------------------------------------- one pool, in full
 

@@ -83,14 +83,14 @@ class View:
 class Bindable:
     """The light look of the hot path: who waits and who is free, oldest first, at most `limit` each.
 
-    `claims`: Pending and without instance. `idle`: phase Idle, no claim_ref, not barred. `pool`: where the
-    look shows it as well; else it is to be read.
+    `claims`: Pending and without instance. `idle`: phase Idle, no claim_ref, not barred. `pool`: None where
+    there is none.
     """
 
     now: datetime
     claims: tuple[AgentClaim, ...]
     idle: tuple[AgentInstance, ...]
-    pool: AgentPool | None = None
+    pool: AgentPool | None
 
 
 @dataclass(frozen=True, slots=True)

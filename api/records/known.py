@@ -1,24 +1,27 @@
-"""Instances as they were read last: one whose version has not moved is the same, and is not read again."""
+"""Records as they were read last: one whose version has not moved is the same, and is not read again."""
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import asyncpg
 
-from api.records.rows import instance_of
-from api.types import AgentInstance
+from api.records.rows import instance_of, pool_of
+from api.types import AgentInstance, AgentPool
 
 Version = asyncpg.Record | Mapping[str, Any]  # With namespace, name, uid and version.
 AT_ONCE = 500  # Rows that become instances in one go (some 20 ms): then others have their turn.
+# The rows of the pool asked about: one, or none.
+ReadPool = Callable[[], Awaitable[Sequence[asyncpg.Record]]]
 # The rows of these keys, given as namespaces and names.
 Read = Callable[[Sequence[str], Sequence[str]], Awaitable[Sequence[asyncpg.Record]]]
 
 
-class KnownInstances:
+class Known:
     """By uid and version: 0002 moves the version at each write, so the same two are the same row."""
 
     def __init__(self) -> None:
         self._known: dict[str, tuple[int, AgentInstance]] = {}
+        self._pools: dict[str, tuple[int, AgentPool]] = {}
 
     def __len__(self) -> int:
         return len(self._known)
@@ -32,6 +35,15 @@ class KnownInstances:
             self.learn(map(instance_of, rows))
         there = (self._known.get(row["uid"]) for row in versions)
         return [known[1] for known in there if known is not None]  # One may be gone meanwhile.
+
+    async def pool(self, row: Version, read: ReadPool) -> AgentPool | None:
+        """The pool of a row with `pool_uid` and `pool_version`; None where these are NULL."""
+        uid, version = row["pool_uid"], row["pool_version"]
+        known = self._pools.get(uid)
+        if uid is not None and (known is None or known[0] != version):
+            for pool in map(pool_of, await read()):
+                known = self._pools[uid] = version, pool
+        return known[1] if known else None
 
     def learn(self, instances: Iterable[AgentInstance]) -> None:
         for instance in instances:

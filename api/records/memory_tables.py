@@ -134,7 +134,12 @@ class Tables:
         waiting = [c for c in self.open_claims(pool) if c.status.phase is ClaimPhase.PENDING]
         free = [i for i in self.of_pool(pool) if offerable(i)]
         nobodys = [c for c in waiting if c.status.instance is None]
-        return Bindable(now=now, claims=tuple(nobodys[:limit]), idle=tuple(free[:limit]))
+        return Bindable(
+            now=now,
+            claims=tuple(nobodys[:limit]),
+            idle=tuple(free[:limit]),
+            pool=self.pools.get(pool),
+        )
 
     def of_pool(self, pool: Key) -> tuple[AgentInstance, ...]:
         mine = [i for i in self.instances.values() if pool_key(i) == pool and counted(i)]

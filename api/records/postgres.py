@@ -34,7 +34,7 @@ from api.records import (
 )
 from api.records import columns as to
 from api.records import connection as wire
-from api.records.known import KnownInstances
+from api.records.known import Known
 from api.records.migrate import check
 from api.records.rows import claim_of, created, instance_of, pool_of, written
 from api.records.sql import SQL
@@ -59,7 +59,7 @@ class PostgresRecords:
     def __init__(self, dsn: str, pool: "asyncpg.Pool[asyncpg.Record]") -> None:
         self._dsn = dsn
         self._pool = pool
-        self._known = KnownInstances()
+        self._known = Known()
 
     @classmethod
     async def connect(cls, dsn: str) -> Self:
@@ -88,7 +88,7 @@ class PostgresRecords:
         except wire.Failure as error:
             refused = wire.named(error)
         if isinstance(refused, Unavailable):
-            self._known = KnownInstances()  # Whoever was away may come back with a backup.
+            self._known = Known()  # Whoever was away may come back with a backup.
         raise refused
 
     async def _rows(self, query: str, *args: object) -> Rows:
@@ -162,22 +162,23 @@ class PostgresRecords:
         """No more idle ones than there are claims for them."""
         known = self._remembered()
 
-        async def look(c: wire.Borrowed) -> tuple[Rows, list[AgentInstance]]:
+        async def look(c: wire.Borrowed) -> Bindable:
             rows = await c.fetch(SQL["bindable"], pool.namespace, pool.name, limit)
             idle = [_idle(row) for row in rows if row["idle_uid"] is not None]
-            return rows, await known.of(idle, partial(c.fetch, SQL["instances_by_key"]))
+            read_pool = partial(c.fetch, SQL["pool"], pool.namespace, pool.name)
+            return Bindable(
+                now=rows[0]["now"],
+                claims=tuple(claim_of(row) for row in rows if row["name"] is not None),
+                idle=tuple(await known.of(idle, partial(c.fetch, SQL["instances_by_key"]))),
+                pool=await known.pool(rows[0], read_pool),
+            )
 
-        rows, idle = await self._ask(look)
-        return Bindable(
-            now=rows[0]["now"],
-            claims=tuple(claim_of(row) for row in rows if row["name"] is not None),
-            idle=tuple(idle),
-        )
+        return await self._ask(look)
 
-    def _remembered(self) -> KnownInstances:
+    def _remembered(self) -> Known:
         """For one look: its own to the end, whoever begins anew meanwhile."""
         if len(self._known) > KNOWN_AT_MOST:
-            self._known = KnownInstances()
+            self._known = Known()
         return self._known
 
     async def pools(self) -> list[AgentPool]:

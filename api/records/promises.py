@@ -9,7 +9,7 @@ import asyncpg
 from api.records import Bind, Outcome, bound_status, marked
 from api.records import columns as to
 from api.records.connection import Borrowed
-from api.records.known import KnownInstances
+from api.records.known import Known
 from api.records.rows import instance_of, reserved, written
 from api.records.sql import SQL
 from api.types import AgentInstance, Attempt, ClaimStatus, Key, key_of
@@ -20,7 +20,7 @@ Held = dict[tuple[str, str], asyncpg.Record]  # Rows of `bind`, by claim uid and
 
 
 async def bind(
-    ask: Ask, known: KnownInstances, binds: Sequence[Bind], attempt: Attempt
+    ask: Ask, known: Known, binds: Sequence[Bind], attempt: Attempt
 ) -> list[Bind | None]:
     """One statement; None where a condition did not hold. Both sides as they stand after it."""
     statuses = [bound_status(b.claim, b.instance, attempt) for b in binds]

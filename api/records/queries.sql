@@ -74,12 +74,15 @@ SELECT CASE WHEN instance = $4 THEN 'kept' ELSE 'moved' END AS fate
 FROM agent_claims WHERE namespace = $1 AND name = $2 AND uid = $3;
 
 -- The hot look, in one round trip: who waits, oldest first, each beside the idle instance of the same place
--- (nothing where there are fewer). `now` comes with every row, and with one row of NULLs where nobody waits.
+-- (nothing where there are fewer). `now` and the pool's version come with every row, and with one row of NULLs
+-- where nobody waits.
 -- The instances come as arrays: a join of the two by place would look for all of them once for each claim.
 -- name: bindable
 SELECT clock.now, c.*, $1 AS idle_namespace, idle.names[c.place] AS idle_name,
-    idle.uids[c.place] AS idle_uid, idle.versions[c.place] AS idle_version
+    idle.uids[c.place] AS idle_uid, idle.versions[c.place] AS idle_version,
+    p.uid AS pool_uid, p.version AS pool_version
 FROM (SELECT now()) AS clock
+LEFT JOIN agent_pools p ON p.namespace = $1 AND p.name = $2
 CROSS JOIN (
     SELECT array_agg(name ORDER BY seq) AS names, array_agg(uid ORDER BY seq) AS uids,
         array_agg(version ORDER BY seq) AS versions

@@ -12,7 +12,7 @@ from api.records.memory_moving import MemoryMoving
 from api.records.moving import CREATED, IMPORT, ORIGIN
 from api.settings import SettingError
 from api.types import AgentClaim, AgentInstance, AgentPool, ClaimPhase, InstancePhase, key_of
-from controller.arriving import arrived, arrived_pool, still_arriving
+from controller.arriving import arrived, still_arriving
 from controller.declared import declare
 from controller.railway import Service
 from tests.builders import NOW, a_claim, a_pool, an_instance
@@ -35,20 +35,19 @@ def test_a_pool_waits_for_the_last_of_what_arrives() -> None:
     assert still_arriving(a_view(instances=[an_instance(**marked), an_instance()]))
     assert still_arriving(View(NOW, None, (), (an_instance(**marked),), {}))
     assert not still_arriving(a_view(claims=[a_claim()], instances=[an_instance()]))
-    assert arrived_pool(a_pool(**marked)) is None
-    assert arrived_pool(a_pool()) == a_pool()
 
 
 def test_nobody_is_bound_while_anything_arrives() -> None:
     """Not even those who have: the idle one that arrives last may be the one they are refused for."""
-    claim, idle = a_claim(), an_instance()
-    there = Bindable(NOW, (claim,), (idle,))
+    claim, idle, pool = a_claim(), an_instance(), a_pool()
+    there = Bindable(NOW, (claim,), (idle,), pool)
     assert arrived(there) == there
     for other in (
-        Bindable(NOW, (claim, a_claim(annotations=MARK)), (idle,)),
-        Bindable(NOW, (claim,), (idle, an_instance(annotations=MARK))),
+        Bindable(NOW, (claim, a_claim(annotations=MARK)), (idle,), pool),
+        Bindable(NOW, (claim,), (idle, an_instance(annotations=MARK)), pool),
+        Bindable(NOW, (claim,), (idle,), a_pool(annotations=MARK)),
     ):
-        assert arrived(other) == Bindable(NOW, (), ())
+        assert arrived(other) == Bindable(NOW, (), (), other.pool)
 
 
 def long_ago(**overrides: Any) -> AgentClaim:

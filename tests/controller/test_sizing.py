@@ -46,7 +46,7 @@ def a_waiting(name: str, seq: int, **overrides: Any) -> AgentClaim:
 
 
 def there(claims: list[AgentClaim], idle: list[AgentInstance]) -> Bindable:
-    return Bindable(now=NOW, claims=tuple(claims), idle=tuple(idle))
+    return Bindable(now=NOW, claims=tuple(claims), idle=tuple(idle), pool=None)
 
 
 # ---------------------------------------------------------------- who gets whom

@@ -312,6 +312,8 @@ class Facts:
         if event.effect == "serviceDelete":
             seen.alive = False
             self._no_longer_at_work(event.service)
+        elif event.effect == "patch":
+            seen.overtaken = event.actor in self.terms and event.actor != self.leader[0]
         elif event.effect in FORGETS:
             seen.conversation = seen.waiting = None
             if event.effect == "restart":

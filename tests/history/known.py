@@ -41,6 +41,8 @@ class ServiceSeen:
     waiting: str | None = None  # The wish that it waits for a group's admin with.
     # Two of its calls overlapped for longer than anybody respects an attempt, or a backup forgot one.
     blurred: bool = False
+    # Patched by a process that led no longer: it was stopped between its look at the clock and that request.
+    overtaken: bool = False
 
 
 @dataclass(slots=True)

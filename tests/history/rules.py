@@ -188,6 +188,10 @@ def rule_6_look_before_a_repeat(facts: Facts, event: Known) -> Verdict:
 def rule_6_no_push_restarts(facts: Facts, event: Known) -> Verdict:
     """An instance becomes Idle only when auto-deploy is off: a push would restart claimed agents."""
     match event:
+        case Did(service=service) if (
+            service in facts.services and facts.services[service].overtaken
+        ):
+            return None  # Perhaps of an earlier template, and from a repository; nobody knows yet.
         case Did(effect="push", service=service, name=name):
             used = [
                 i

@@ -36,6 +36,7 @@ OTHER_LEADS: list[Event] = [Happened("controller-b.2", "leads")]
 INTENT = instance(phase="Provisioning", service=None, url=None)
 BY_HAND = instance(actor="somebody", phase="Provisioning", service=None, url=None)
 PUSH = Did("somebody", "push", "svc-i1", "agent-i1")
+PATCHED = Did(CONTROLLER, "patch", "svc-i1", "agent-i1")
 RENAMED = Did(CONTROLLER, "rename", "svc-i1", "agent-trip-i1")
 STRANGE: list[Event] = [
     Did("somebody", "serviceCreate", "s", "s"),
@@ -87,6 +88,7 @@ WRONG: list[tuple[str, Sequence[Event]]] = [
     ("rule_6_look_before_a_repeat", [SENDS, SENDS._replace(outcome="done"), SENDS]),
     ("rule_6_no_push_restarts", [pool(), *an_idle(), PUSH]),
     ("rule_6_no_push_restarts", [*a_bind(), PUSH]),
+    ("rule_6_no_push_restarts", [Happened(CONTROLLER, "leads"), *a_bind(), PATCHED, PUSH]),
     ("law_4_never_more_than_max_total", [pool(max_total=0), INTENT]),
     (
         "law_5_never_offered_again",
@@ -135,6 +137,7 @@ RIGHT: list[Sequence[Event]] = [
     [SENDS, SENDS._replace(outcome="lost"), LOOKED, SENDS],
     [SENDS, SENDS._replace(outcome="refused"), SENDS],
     [pool(), INTENT, created(), instance(phase="Provisioning"), PUSH],
+    [Happened(CONTROLLER, "begins a term"), *OTHER_LEADS, *a_bind(), PATCHED, PUSH],
     [claim("claim-1", waits=True), released("claim-1", actor=SIDECAR)],
 ]
 

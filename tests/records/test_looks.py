@@ -75,6 +75,15 @@ async def test_only_the_free_and_the_waiting_are_bindable_and_no_more_than_the_l
     assert starting.status.phase is InstancePhase.PROVISIONING
     light = await records.bindable(POOL, limit=1)
     assert (light.claims, light.idle) == ((waiting1,), (free1,))
+    assert light.pool == await records.pool(POOL)
+
+
+async def test_the_light_look_of_a_pool_that_is_gone_says_so(store: Store) -> None:
+    records = await store.client()
+    await one(records, a_claim(pool="nowhere"))
+    light = await records.bindable(Key("default", "nowhere"), limit=10)
+    assert light.claims != ()
+    assert light.pool is None
 
 
 async def test_the_pools_to_look_at_are_those_that_exist_and_those_still_named(
