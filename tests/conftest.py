@@ -12,7 +12,7 @@ import pytest
 
 from controller.local.postgres import LocalPostgres
 
-pytest_plugins = ["tests.accounting", "tests.cluster"]
+pytest_plugins = ["tests.accounting", "tests.cluster", "tests.order"]
 # Durability is not what these servers are for; a fresh database per test is.
 FAST = {
     "fsync": "off",
