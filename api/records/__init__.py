@@ -124,6 +124,7 @@ class Bell:
 
     kind: `pool`, `claim`, `instance`: that record changed. `look`: somebody asks for a look at this pool
     now (replenish); `looked`: it is done. `resync`: bells may have been lost, look at everything.
+    A promise (`bind`) need not ring: who makes it knows, and nobody waits for it.
     """
 
     kind: Literal["pool", "claim", "instance", "look", "looked", "resync"]

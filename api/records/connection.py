@@ -41,26 +41,38 @@ Failure = (
 )
 
 
+# A plan for each call costs more than the call (docs/speed.md); one made while a table was empty goes through
+# all of it for ever (1 s for a bind at 100,000 claims). So plans look rows up, and last for a moment only.
+PLANS = {
+    "plan_cache_mode": "force_generic_plan",
+    "enable_seqscan": "off",
+    "enable_hashjoin": "off",
+    "enable_mergejoin": "off",
+    "jit": "off",
+}
+PLANS_LAST_S = 10
+
+
 class Options(TypedDict):
     """What every connection of ours is made with."""
 
     dsn: str
     timeout: float
     command_timeout: float
+    max_cached_statement_lifetime: int
     server_settings: dict[str, str]
 
 
 def options(dsn: str, command_s: float = COMMAND_S) -> Options:
-    """Arguments of `asyncpg.connect`. Generic plans made while tables were empty would keep
-    sequential scans (facts/speed.md), hence force_custom_plan."""
+    """Arguments of `asyncpg.connect`."""
     return {
         "dsn": _without_libpq_only(dsn),
         "timeout": CONNECT_S,
         "command_timeout": command_s,
+        "max_cached_statement_lifetime": PLANS_LAST_S,
         "server_settings": {
             "application_name": "agent-pool",
-            "plan_cache_mode": "force_custom_plan",
-            "jit": "off",
+            **PLANS,
             "statement_timeout": f"{int((command_s - 2) * 1000)}",
             "idle_in_transaction_session_timeout": f"{int(command_s * 1000)}",
         },

@@ -126,11 +126,11 @@ class MemoryStore:
         self.log.append(change)
         self.tables.apply(change)
 
-    def _put_spec(self, thing: Thing, changes: dict[str, Any]) -> Thing:
+    def _put_spec(self, thing: Thing, changes: dict[str, Any], *, rings: bool = True) -> Thing:
         """A change of the spec moves the generation."""
         generation = {"generation": thing.metadata.generation + 1}
         meta = thing.metadata.model_copy(update=generation)
-        return self._put(thing.model_copy(update={"metadata": meta, **changes}))
+        return self._put(thing.model_copy(update={"metadata": meta, **changes}), rings=rings)
 
     def as_read(self, now: Thing, read: Thing) -> bool:
         """The compare of every compare-and-set: the same record at the same version."""
@@ -264,7 +264,7 @@ class MemoryStore:
             self._put(new)
 
     def bind(self, bind: Bind, attempt: Attempt) -> Bind | None:
-        """Both sides in one step."""
+        """Both sides in one step, which rings nobody: who makes a promise knows."""
         claim = self.tables.claims.get(key_of(bind.claim))
         instance = self.tables.instances.get(key_of(bind.instance))
         if claim is None or claim.metadata.uid != bind.claim.metadata.uid or instance is None:
@@ -276,9 +276,9 @@ class MemoryStore:
         status = bound_status(claim, instance, attempt)
         if self.named_by_another(claim, status):
             return None
-        claim = self._put(claim.model_copy(update={"status": status}))
+        claim = self._put(claim.model_copy(update={"status": status}), rings=False)
         shown = instance.status.model_copy(update={"phase": InstancePhase.CLAIMED})
-        return Bind(claim, self._reserve(instance, claim, {"status": shown}))
+        return Bind(claim, self._reserve(instance, claim, {"status": shown}, rings=False))
 
     def promise(self, bind: Bind, attempt: Attempt) -> AgentClaim | None:
         """The claim's side alone, over the version read."""
@@ -293,10 +293,10 @@ class MemoryStore:
         now = self.tables.instances.get(key_of(bind.instance))
         if now is None or not self.as_read(now, bind.instance) or not offerable(now):
             return None
-        return self._reserve(now, bind.claim, {})
+        return self._reserve(now, bind.claim, {}, rings=True)
 
     def _reserve(
-        self, instance: AgentInstance, claim: AgentClaim, shown: dict[str, Any]
+        self, instance: AgentInstance, claim: AgentClaim, shown: dict[str, Any], *, rings: bool
     ) -> AgentInstance:
         ref = ClaimRef(
             name=claim.metadata.name,
@@ -304,7 +304,7 @@ class MemoryStore:
             reclaim_policy=claim.spec.reclaim_policy,
         )
         spec = instance.spec.model_copy(update={"claim_ref": ref})
-        return self._put_spec(instance, {"spec": spec, **shown})
+        return self._put_spec(instance, {"spec": spec, **shown}, rings=rings)
 
     def as_it_stands(self, bind: Bind) -> Bind | None:
         """The promise as both sides have it now; None where they do not agree."""

@@ -1,7 +1,6 @@
 """`python -m tests.bench.explain`: the plans of the hot statements in a large store, each rolled back.
 
-At 10,000 idle instances and 100,000 ended claims, with 20 claims that wait, under the settings of our own
-connections (plans for these very values, no JIT).
+At 10,000 idle instances and 100,000 ended claims, with 20 claims that wait, on a connection like our own.
 """
 
 import asyncio
@@ -11,28 +10,26 @@ import asyncpg
 
 from api.records import Bind, Outcome, bound_status
 from api.records import columns as to
-from api.records.connection import prepare
+from api.records.columns import to_json
+from api.records.connection import connect
 from api.records.sql import SQL
 from api.types import Attempt, Key, key_of
 from tests.bench.rig import Rig
-from tests.bench.sql import connected
 from tests.builders import a_claim
 
 IDLE, ENDED, WAITING = 10_000, 100_000, 20
 POOL = Key("default", "default")
-SETTINGS = "SET plan_cache_mode = force_custom_plan; SET jit = off"
 
 
 async def main() -> None:
     async with Rig(controllers=0, sidecars=0, idle=IDLE, ended=ENDED) as rig:
         await rig.records.create_claims([a_claim(name=f"w{n}") for n in range(WAITING)])
-        async with connected(rig.dsn) as db:
-            await db.execute(SETTINGS)
-            await prepare(db)
-            for name, args in (await statements(rig)).items():
-                print(f"-- {name}")
-                await explain(db, name, args)
-                await explain(db, name, args, shown=True)  # The first compiled the rules.
+        db = await connect(rig.dsn)
+        for name, args in (await statements(rig)).items():
+            print(f"-- {name}")
+            await explain(db, name, args)
+            await explain(db, name, args, shown=True)  # The first compiled the rules.
+        await db.close()
 
 
 async def statements(rig: Rig) -> dict[str, list[object]]:
@@ -62,14 +59,23 @@ async def statements(rig: Rig) -> dict[str, list[object]]:
 async def explain(
     db: "asyncpg.Connection[asyncpg.Record]", name: str, args: list[object], *, shown: bool = False
 ) -> None:
+    given = ", ".join(map(literal, args))
     transaction = db.transaction()
     await transaction.start()
     try:
-        plan = await db.fetch(f"EXPLAIN (ANALYZE, BUFFERS) {SQL[name]}", *args)
+        await db.execute(f"PREPARE {name} AS {SQL[name]}")
+        plan = await db.fetch(f"EXPLAIN (ANALYZE, BUFFERS) EXECUTE {name}({given})")
     finally:
         await transaction.rollback()
+        await db.execute(f"DEALLOCATE {name}")
     if shown:
         print("\n".join(row[0] for row in plan))
+
+
+def literal(value: object) -> str:
+    """As a constant of SQL; lists are jsonb."""
+    said = to_json(value) if isinstance(value, list) else str(value)
+    return "'" + said.replace("'", "''") + "'"
 
 
 if __name__ == "__main__":

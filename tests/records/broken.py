@@ -80,7 +80,7 @@ class BindsWhatIsTaken(MemoryStore):
 
 class BindsOneSideOnly(MemoryStore):
     def _reserve(
-        self, instance: AgentInstance, claim: AgentClaim, shown: dict[str, object]
+        self, instance: AgentInstance, claim: AgentClaim, shown: dict[str, object], *, rings: bool
     ) -> AgentInstance:
         return instance
 
@@ -190,8 +190,8 @@ class WritesWhatIsThere(MemoryStore):
 
 
 class NeverMovesTheGeneration(MemoryStore):
-    def _put_spec(self, thing: Thing, changes: dict[str, object]) -> Thing:
-        return self._put(thing.model_copy(update=changes))
+    def _put_spec(self, thing: Thing, changes: dict[str, object], *, rings: bool = True) -> Thing:
+        return self._put(thing.model_copy(update=changes), rings=rings)
 
 
 # ---------------------------------------------------------------- wrong looks

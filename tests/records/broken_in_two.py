@@ -20,13 +20,15 @@ class PromisesOverAnyVersion(MemoryStore):
 
 class ReservesWhatIsTaken(MemoryStore):
     def reserve(self, bind: Bind) -> AgentInstance | None:
-        return self._reserve(self.tables.instances[key_of(bind.instance)], bind.claim, {})
+        return self._reserve(
+            self.tables.instances[key_of(bind.instance)], bind.claim, {}, rings=True
+        )
 
 
 class ReservesWhatMayNotBeOffered(MemoryStore):
     def reserve(self, bind: Bind) -> AgentInstance | None:
         now = self.tables.instances[key_of(bind.instance)]
-        return None if now.spec.claim_ref else self._reserve(now, bind.claim, {})
+        return None if now.spec.claim_ref else self._reserve(now, bind.claim, {}, rings=True)
 
 
 class HoldsWhatOneSideWrote(MemoryRecords):

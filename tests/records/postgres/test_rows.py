@@ -9,6 +9,7 @@ from pydantic import BaseModel
 
 from api.records import Bind, Outcome
 from api.records.columns import instance_columns
+from api.records.connection import PLANS
 from api.records.postgres import PostgresRecords
 from api.records.sql import SQL, queries
 from api.types import (
@@ -197,9 +198,11 @@ async def test_a_look_does_not_read_the_claims_that_ended(
 ) -> None:
     await psql.execute(f"SET session_replication_role = replica; {CROWD}")
     await records.create_claims([a_claim() for _ in range(20)])
-    for setting in ("plan_cache_mode = force_custom_plan", "jit = off"):
-        await psql.execute(f"SET {setting}")
-    plan = "\n".join(row[0] for row in await psql.fetch(f"EXPLAIN {SQL[query]}", *args))
+    for name, value in PLANS.items():
+        await psql.execute(f"SET {name} = {value}")
+    await psql.execute(f"PREPARE hot AS {SQL[query]}")
+    given = ", ".join(f"'{arg}'" for arg in args)
+    plan = "\n".join(row[0] for row in await psql.fetch(f"EXPLAIN EXECUTE hot({given})"))
     assert index in plan
     assert "Seq Scan" not in plan
 
