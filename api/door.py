@@ -108,7 +108,9 @@ class Door:
         self._new_name = new_name
         self._namespace = namespace
         self._patience = patience
-        self._inserts: Batcher[AgentClaim, AgentClaim] = Batcher(records.create_claims)
+        self._inserts: Batcher[AgentClaim, AgentClaim] = Batcher(
+            records.create_claims, records.together
+        )
         self._tasks: set[asyncio.Task[Any]] = set()
 
     async def claim(self, ask: ClaimRequest) -> Answer:

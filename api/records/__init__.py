@@ -163,8 +163,8 @@ class Records(Protocol):
     """
 
     together: int
-    """As many claims as one `settle` should take: it answers once all of them are written, and where each is
-    a write of its own, the first would wait for the last."""
+    """As many claims as one `create_claims`, `bind` or `settle` should take: it answers once all of them are
+    written, and where each is a write of its own, the first would wait for the last, its attempt ageing."""
 
     # ---- looks
     async def now(self) -> datetime: ...

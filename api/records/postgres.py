@@ -54,7 +54,7 @@ Rows = list[asyncpg.Record]
 class PostgresRecords:
     """`Records` on a Postgres that `migrate` has brought up to date; 15 or later."""
 
-    together = 200
+    together = 200  # A bind of 20 takes 0.65 ms, of 200 6 ms (measured).
 
     def __init__(self, dsn: str, pool: "asyncpg.Pool[asyncpg.Record]") -> None:
         self._dsn = dsn

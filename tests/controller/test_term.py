@@ -19,6 +19,7 @@ from api.types import (
     Key,
     OnEmpty,
     ReclaimPolicy,
+    key_of,
 )
 from controller.leading import Controller
 from controller.railway import Unclear
@@ -288,6 +289,31 @@ async def test_claims_that_wait_for_nobody_cost_next_to_nothing() -> None:
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
     assert records.looks < 50
+
+
+class SmallBatches(MemoryRecords):
+    together = 4
+
+    async def bind(self, binds: Any, attempt: Any) -> Any:
+        assert len(binds) <= self.together
+        return await super().bind(binds, attempt)
+
+
+@in_virtual_time
+async def test_no_more_are_bound_at_once_than_the_store_takes_together() -> None:
+    """Else the first of two hundred binds is on record for seconds before its agent may be told."""
+    store, railway, agents, _ = await a_world(min_idle=10, max_total=20)
+    records = SmallBatches(store)
+    controller = a_controller(store, railway, agents)
+    controller._ports = Ports(records, railway, agents, now, random.Random(1))
+    task = asyncio.create_task(controller.run())
+    await asyncio.sleep(120)
+    made = await records.create_claims([a_claim() for _ in range(10)])
+    await asyncio.sleep(1)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    ended = [await records.claim(key_of(c)) for c in made if isinstance(c, AgentClaim)]
+    assert [c.status.phase for c in ended] == [ClaimPhase.READY] * 10
 
 
 @in_virtual_time
