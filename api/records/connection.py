@@ -42,7 +42,7 @@ Failure = (
 
 
 # A plan for each call costs more than the call (docs/speed.md); one made while a table was empty goes through
-# all of it for ever (1 s for a bind at 100,000 claims). So plans look rows up, and last for a moment only.
+# all of it for ever (1 s for a bind at 100,000 claims). So plans look rows up, and last for a second only.
 PLANS = {
     "plan_cache_mode": "force_generic_plan",
     "enable_seqscan": "off",
@@ -50,7 +50,7 @@ PLANS = {
     "enable_mergejoin": "off",
     "jit": "off",
 }
-PLANS_LAST_S = 10
+PLANS_LAST_S = 1
 
 
 class Options(TypedDict):
