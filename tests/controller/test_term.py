@@ -19,7 +19,6 @@ from api.types import (
     Key,
     OnEmpty,
     ReclaimPolicy,
-    key_of,
 )
 from controller.leading import Controller
 from controller.railway import Unclear
@@ -34,19 +33,23 @@ MADE = ["create_empty", "create_domain", "patch"]
 
 
 def a_controller(
-    store: MemoryStore, railway: SmallRailway, agents: ScriptedAgents, me: str = "one"
+    store: MemoryStore,
+    railway: SmallRailway,
+    agents: ScriptedAgents,
+    me: str = "one",
+    records: type[MemoryRecords] = MemoryRecords,
 ) -> Controller:
     keys = {"INSTANCE_ANTHROPIC_API_KEY": "sk"}
     recipe = Recipe(owner_id="us", secrets=(b"s" * 32,), instance_variables=keys)
-    ports = Ports(MemoryRecords(store), railway, agents, now, random.Random(me))
+    ports = Ports(records(store), railway, agents, now, random.Random(me))
     return Controller(ports, Charge(me=me, recipe=recipe, where=RAILWAY))
 
 
 @asynccontextmanager
 async def running(
-    store: MemoryStore, railway: SmallRailway, agents: ScriptedAgents, me: str = "one"
+    store: MemoryStore, railway: SmallRailway, agents: ScriptedAgents, **how: Any
 ) -> AsyncIterator[Controller]:
-    controller = a_controller(store, railway, agents, me)
+    controller = a_controller(store, railway, agents, **how)
     task = asyncio.create_task(controller.run())
     try:
         yield controller
@@ -273,22 +276,17 @@ class CountingRecords(MemoryRecords):
     looks = 0
 
     async def bindable(self, *args: Any, **kwargs: Any) -> Any:
-        self.looks += 1
+        CountingRecords.looks += 1
         return await super().bindable(*args, **kwargs)
 
 
 @in_virtual_time
 async def test_claims_that_wait_for_nobody_cost_next_to_nothing() -> None:
-    store, railway, agents, _ = await a_world(min_idle=0, max_total=0)
-    records = CountingRecords(store)
+    store, railway, agents, records = await a_world(min_idle=0, max_total=0)
     await records.create_claims([a_claim() for _ in range(250)])
-    controller = a_controller(store, railway, agents)
-    controller._ports = Ports(records, railway, agents, now, random.Random(1))
-    task = asyncio.create_task(controller.run())
-    await asyncio.sleep(300)
-    task.cancel()
-    await asyncio.gather(task, return_exceptions=True)
-    assert records.looks < 50
+    async with running(store, railway, agents, records=CountingRecords):
+        await asyncio.sleep(300)
+    assert 0 < CountingRecords.looks < 50
 
 
 class SmallBatches(MemoryRecords):
@@ -302,18 +300,12 @@ class SmallBatches(MemoryRecords):
 @in_virtual_time
 async def test_no_more_are_bound_at_once_than_the_store_takes_together() -> None:
     """Else the first of two hundred binds is on record for seconds before its agent may be told."""
-    store, railway, agents, _ = await a_world(min_idle=10, max_total=20)
-    records = SmallBatches(store)
-    controller = a_controller(store, railway, agents)
-    controller._ports = Ports(records, railway, agents, now, random.Random(1))
-    task = asyncio.create_task(controller.run())
-    await asyncio.sleep(120)
-    made = await records.create_claims([a_claim() for _ in range(10)])
-    await asyncio.sleep(1)
-    task.cancel()
-    await asyncio.gather(task, return_exceptions=True)
-    ended = [await records.claim(key_of(c)) for c in made if isinstance(c, AgentClaim)]
-    assert [c.status.phase for c in ended] == [ClaimPhase.READY] * 10
+    store, railway, agents, records = await a_world(min_idle=10, max_total=20)
+    async with running(store, railway, agents, records=SmallBatches):
+        await asyncio.sleep(120)
+        made = [await claim(records) for _ in range(10)]
+        await asyncio.sleep(1)
+        assert [await status_of(records, each) for each in made] == [ClaimPhase.READY] * 10
 
 
 @in_virtual_time
@@ -394,8 +386,8 @@ async def test_who_asked_for_a_look_hears_of_it_only_after_the_look() -> None:
 @in_virtual_time
 async def test_of_two_controllers_one_leads_and_the_other_follows_its_death() -> None:
     store, railway, agents, records = await a_world()
-    async with running(store, railway, agents, "two") as two:
-        async with running(store, railway, agents, "one"):
+    async with running(store, railway, agents, me="two") as two:
+        async with running(store, railway, agents, me="one"):
             await asyncio.sleep(60)
         await asyncio.sleep(60)
         assert two.elector.leading
