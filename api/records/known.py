@@ -37,13 +37,17 @@ class Known:
         return [known[1] for known in there if known is not None]  # One may be gone meanwhile.
 
     async def pool(self, row: Version, read: ReadPool) -> AgentPool | None:
-        """The pool of a row with `pool_uid` and `pool_version`; None where these are NULL."""
+        """The pool of a row with `pool_uid` and `pool_version`; None where these are NULL or it is gone."""
         uid, version = row["pool_uid"], row["pool_version"]
+        if uid is None:
+            return None
         known = self._pools.get(uid)
-        if uid is not None and (known is None or known[0] != version):
-            for pool in map(pool_of, await read()):
-                known = self._pools[uid] = version, pool
-        return known[1] if known else None
+        if known is None or known[0] != version:
+            rows = await read()
+            if not rows:
+                return None
+            known = self._pools[uid] = version, pool_of(rows[0])
+        return known[1]
 
     def learn(self, instances: Iterable[AgentInstance]) -> None:
         for instance in instances:

@@ -104,10 +104,14 @@ async def following(place: Place, name: str, sweep_s: float = 600.0) -> AsyncIte
         await kopf_is_over()
 
 
+def kopf_lives() -> bool:
+    return any(thread.name == "kopf" for thread in threading.enumerate())
+
+
 async def kopf_is_over() -> None:
     """And what its end left behind is told now, and not in the middle of somebody else's test."""
     async with asyncio.timeout(SEEN_WITHIN_S):
-        while any(thread.name == "kopf" for thread in threading.enumerate()):
+        while kopf_lives():
             await asyncio.sleep(0.05)
     gc.collect()
 
@@ -210,5 +214,5 @@ def test_kopf_tries_again_for_ever_and_soon() -> None:
 
 async def test_kopf_ends_with_its_feed(place: Place) -> None:
     async with following(place, "kopf"):
-        assert any(thread.name == "kopf" for thread in threading.enumerate())
-    assert not any(thread.name == "kopf" for thread in threading.enumerate())
+        assert kopf_lives()
+    assert not kopf_lives()

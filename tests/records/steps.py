@@ -26,9 +26,7 @@ from tests.records.harness import Store
 T = TypeVar("T")
 POOL = Key("default", "default")
 FINAL = (InstancePhase.RETIRING, InstancePhase.GONE)
-LOOKS = (
-    200  # A cache that lags for longer than this many looks, and than a bell may take, is broken.
-)
+LOOKS = 200  # A cache that lags for more looks than these, and longer than a bell, is broken.
 
 
 async def seen(store: Store, look: Callable[[], Awaitable[T]], holds: Callable[[T], bool]) -> T:
