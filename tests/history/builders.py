@@ -97,8 +97,10 @@ def deleted(name: str = "i1", actor: str = CONTROLLER) -> Event:
     return Did(actor, "serviceDelete", f"svc-{name}", f"agent-{name}")
 
 
-def hears(name: str = "i1", wish: str = WISH, code: int | None = None) -> Event:
-    return Heard("agent", f"svc-{name}", name, wish, code, None)
+def hears(
+    name: str = "i1", wish: str = WISH, code: int | None = None, since: float | None = None
+) -> Event:
+    return Heard("agent", f"svc-{name}", name, wish, code, None, since)
 
 
 def answers(conversation: str = "conv1", name: str = "i1", wish: str = WISH) -> Event:

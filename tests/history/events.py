@@ -113,7 +113,8 @@ class Replied(NamedTuple):
 
 
 class Heard(NamedTuple):
-    """An agent took instructions in (`code` None), or was done with them, or turned a call away."""
+    """An agent took instructions in (`code` None), or was done with them, or turned a call away. `since`:
+    when the call came to what stands before the agent, where that is known."""
 
     actor: str
     service: str
@@ -121,6 +122,7 @@ class Heard(NamedTuple):
     wish: str | None
     code: int | None
     conversation: str | None
+    since: float | None = None
 
 
 class Asked(NamedTuple):

@@ -31,7 +31,8 @@ OVER = ("Retiring", "Gone")
 FORGETS = ("restart", "deployment", "push", "crashed", "stop", "sleeping")
 BACKUP = "backup"  # Who writes when an old backup is put back: what was since is forgotten.
 
-FRESH_FOR_S = 5.2  # So soon after its attempt was written a call begins; with a slow clock.
+FRESH_FOR_S = 5.2  # So soon, or half its time, after its attempt a call begins; with a slow clock.
+SLOWEST = 1.04
 
 
 class Facts:
@@ -64,9 +65,8 @@ class Facts:
         self.retired: set[str] = set()  # Services that were to be deleted, on record.
         self.rewound: set[str] = set()  # Instances of which a backup may have forgotten something.
         self._pool_of: dict[str, str] = {}  # By the names that services are to have.
-        self._of: dict[
-            str, str
-        ] = {}  # Names of instances by their services, and by their addresses.
+        # Names of instances by their services, and by their addresses.
+        self._of: dict[str, str] = {}
         self._moved_then: set[tuple[str, str]] = set()  # `moved` when a backup was taken: it knows.
         self.services: dict[str, ServiceSeen] = {}
         self.orphans: dict[str, float] = {}  # Services that no record explains, since when.
@@ -77,12 +77,9 @@ class Facts:
         self.keys: dict[str, str] = {}  # The claim (uid) that each key's last answer was about.
         self.unanswered: dict[str, str] = {}  # Keys that somebody still asks by, and who.
         self.attempted_at: dict[str, float] = {}  # By wish: when the newest attempt was written.
-        self.attempts: dict[
-            tuple[str, str], float
-        ] = {}  # By claim uid: when each was written first.
-        self.binders: dict[
-            str, tuple[str, float]
-        ] = {}  # Who bound each claim (uid) last, and when.
+        # By claim uid: when each was written first.
+        self.attempts: dict[tuple[str, str], float] = {}
+        self.binders: dict[str, tuple[str, float]] = {}  # Who bound each claim (uid), and when.
         self.terms: dict[str, float] = {}  # Since when each process has led with what it knows.
         # By wish and address: actor, reply.
         self.replies: dict[tuple[str, str], list[tuple[str, str]]] = {}
@@ -326,8 +323,8 @@ class Facts:
 
     def attempt_at(self, wish: str) -> str | None:
         """The attempt under which this wish is being told now."""
-        bound = (c for c in self.claims.values() if c.wish == wish and c.phase == "Bound")
-        return next((claim.attempt for claim in bound), None)
+        mine = (c for c in self.claims.values() if c.wish == wish and c.phase == "Bound")
+        return next((claim.attempt for claim in mine), None)
 
     def _requested(self, event: Requested) -> None:
         """What was sent, until its sender has looked anew. The law sees a request before it is learnt."""
@@ -355,21 +352,29 @@ class Facts:
         if event.code is None:
             seen.heard.append(event.wish)
             self.counts["provisions"] += 1
-            since = min(self.calls_of(event.wish), default=self.now)
+            came = self.now if event.since is None else event.since
+            since = min([came, *self.calls_of(event.wish)])
             self._overlaps(seen, working, since)
-            working.append((event.service, since))
+            if self._outlives(since):
+                seen.blurred = True
+            else:
+                working.append((event.service, since))
         else:
             self.at_work[event.wish] = [each for each in working if each[0] != event.service]
 
     def _overlaps(
         self, seen: ServiceSeen, working: list[tuple[str, float]], mine_since: float
     ) -> None:
-        """An agent that is at work when the attempt of its call is over: the known limit. A call begins some
-        seconds after its attempt, and has so much less time."""
+        """An agent that is at work when the attempt of its call is over: the known limit."""
         for service, since in list(working):
-            if self.now - min(since, mine_since) >= self.handover_s - FRESH_FOR_S:
+            if self._outlives(min(since, mine_since)):
                 working.remove((service, since))
                 self.services[service].blurred = seen.blurred = True
+
+    def _outlives(self, since: float) -> bool:
+        """Whether the attempt of a call from then may be over: it begins some seconds after its attempt."""
+        fresh_for_s = min(FRESH_FOR_S, self.handover_s / 2 * SLOWEST)
+        return self.now - since >= self.handover_s - fresh_for_s
 
     def calls_of(self, wish: str) -> list[float]:
         """The calls under way that tell it, by when they were sent."""

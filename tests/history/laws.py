@@ -293,10 +293,11 @@ def law_11_one_call_open(facts: Facts, event: Known) -> Verdict:
         case Heard(instance=name, wish=wish, code=None) if wish in facts.wishes:
             if name in facts.rewound:
                 return None
+            # Itself is not among them where its call outlived its attempt.
             others = len(facts.at_work[wish]) - 1
             what = f"{name} hears while {others} other calls are open"
             # The key of a claim that was released may be used again while its call is still open.
-            return hold(law, others == 0 or len(facts.wishes[wish]) > 1, what, name)
+            return hold(law, others < 1 or len(facts.wishes[wish]) > 1, what, name)
         case Heard(service=service, instance=name, code=200):
             uid = next(iter(facts.agreed.get(name, ())), "")
             end = facts.ready.get(uid)

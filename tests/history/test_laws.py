@@ -251,6 +251,18 @@ def test_a_call_that_a_backup_forgot_is_nobodys() -> None:
     assert kept_by(*told, *back, *anew[:2], lets_go, every_s=0.5)
 
 
+def test_a_call_that_waits_at_the_edge_until_its_attempt_is_over_is_the_known_limit() -> None:
+    again = [*an_idle("i2"), claim(left="Silent"), claim(**(BOUND | {"instance": "i2"}))]
+    served = [instance("i2", **REF), hears("i2"), answers("conv2", "i2")]
+    served.append(claim(**(READY | {"instance": "i2", "conversation": "conv2"})))
+
+    def late(since: float | None) -> list[Event]:
+        return [*a_bind(), *again, *served, hears(since=since), answers()]
+
+    assert kept_by(*late(0.0))
+    assert broken_by(*late(None)) == "law_11_one_call_open"
+
+
 def test_what_had_moved_on_when_a_backup_was_taken_has_moved_on_when_it_is_back() -> None:
     moved = [pool(policy="Delete"), *a_bind()[1:], claim(left="UsedByStranger"), instance(**REF)]
     since = [instance(**REF, phase="Retiring"), happened("-")]

@@ -8,6 +8,7 @@ from controller.agents import Heard, Letter
 from controller.railway.simulator.agent import PROVIDER_KEYS, Agent, Call
 from controller.railway.simulator.house import Cut
 from controller.railway.simulator.inprocess import SimulatedAgents
+from controller.railway.simulator.state import iso
 from tests.simulator.builders import AGENT, Lab, a_lab
 
 TOLD = {"instructions": "Be kind.", "name": "tokyo"}
@@ -231,11 +232,22 @@ async def test_a_call_that_is_taken_in_is_on_record_before_the_agent_acts() -> N
         "instructionsSha256",
         "answered",
         "conversationId",
+        "reached",
     ]
     assert (before["answered"], before["conversationId"]) == (None, None)
     assert (after["answered"], after["conversationId"]) == (200, answer.said["conversationId"])
     assert before["instanceId"] == AGENT["POOL_INSTANCE_ID"]
     assert "Be kind." not in str(lab.memory.heard) + str(lab.memory.journal)
+
+
+async def test_what_is_on_record_tells_for_how_long_a_call_waited_at_the_edge() -> None:
+    lab = a_lab()
+    host = lab.agent()
+    lab.fault("agentSlow")
+    called = iso(lab.world.now)
+    await lab.call(host, "/pool/provision", **TOLD)
+    before, _ = lab.memory.heard
+    assert before["reached"] == called < before["at"]
 
 
 async def test_a_call_that_is_turned_away_leaves_one_line_that_tells_no_instructions() -> None:

@@ -22,6 +22,9 @@ VERY_LATE_S = (8.0, 30.0)
 # Writes that are worth being late, and that often are the last that was heard of whoever sent them.
 DECISIVE = ("bind", "bind claim", "bind instance", "settle", "intend", "intend count")
 LAST_WORD = 0.4
+# And worth being stopped right before: what is written then was decided under a lease long over.
+FROZEN_TIMES = 15
+FROZEN = frozenset(f"{op} before" for op in DECISIVE)
 API_RATE = 0.06
 LOOK_RATE = 0.15  # Looks are seldom: what spoils them is not.
 ON_THE_WAY_S = 1.5  # Of a call to an agent, at most.
@@ -163,7 +166,7 @@ class Weather:
         self._ops[op] += 1
         for rate, happens in (
             (rates.crash * seldom, self._crash),
-            (rates.stop, self._stop),
+            (rates.stop * (FROZEN_TIMES if op in FROZEN else 1), self._stop),
             (rates.slow, self._slow),
             (rates.meddle, self._meddle),
         ):

@@ -65,7 +65,7 @@ class Acts:
         for instance in self._world.instances_of(service.id):
             served = deploys.serving(instance, self._world.now)
             if served is not None and instance.domains:
-                return Reached(service, instance, instance.domains[0], *served)
+                return Reached(self._world.now, service, instance, instance.domains[0], *served)
         raise Refusal("nothing of it runs under a domain")
 
     def _create(self, fields: Fields) -> Said:

@@ -2,6 +2,7 @@
 
 Before an agent acts on what it is told there is a line in `heard.jsonl`. One line for a call that it turns
 away; two for one that it takes in: when it hears (`answered` null), and with the answer that it decided on.
+`reached`: when the call came to the edge, where it may have waited since.
 `instructionsSha256` stands only in lines of calls that were taken in. `/pool/status` calls leave no line.
 """
 
@@ -58,8 +59,9 @@ def edge(code: int, message: str, rng: random.Random) -> Answer:
 
 @dataclass(frozen=True, slots=True)
 class Reached:
-    """What a host leads to."""
+    """What a host leads to. `at`: when that was asked, in seconds of the world's clock."""
 
+    at: float
     service: Service
     instance: Instance
     domain: Domain
@@ -75,7 +77,7 @@ def reached(world: World, host: str) -> Reached | None:
     """The deployment that the edge sends this host's traffic to, if any ever came up."""
     found = world.at(host)
     served = deploys.serving(found[1], world.now) if found else None
-    return Reached(*found, *served) if found and served else None
+    return Reached(world.now, *found, *served) if found and served else None
 
 
 class AgentHouse:
@@ -197,5 +199,6 @@ class AgentHouse:
             "instructionsSha256": heard.instructions_sha256 if heard else None,
             "answered": answer.code if answer else None,
             "conversationId": answer.said.get("conversationId") if answer else None,
+            "reached": iso(to.at),
         }
         self._writer.evidence.hear(line)

@@ -118,6 +118,7 @@ def heard(lines: Iterable[dict[str, Any]]) -> Iterator[Line]:
             line["instructionsSha256"],
             line["answered"],
             line["conversationId"],
+            moment(line["reached"]),
         )
         yield Line(moment(line["at"]), event)
 
