@@ -130,7 +130,13 @@ def happened(what: str) -> Event:
 
 
 REF: dict[str, Any] = {"claim": "c1", "claim_uid": "u1", "claim_policy": "Retain"}
-BOUND: dict[str, Any] = {"phase": "Bound", "instance": "i1", "attempt": CONTROLLER}
+
+
+def attempt_of(actor: str, at: str = "12:00:00") -> str:
+    return f"{actor} 2026-08-01 {at}+00:00"
+
+
+BOUND: dict[str, Any] = {"phase": "Bound", "instance": "i1", "attempt": attempt_of(CONTROLLER)}
 READY: dict[str, Any] = BOUND | {"phase": "Ready", "conversation": "conv1"}
 
 

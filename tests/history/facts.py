@@ -88,6 +88,7 @@ class Facts:
         self.leader: tuple[str, float] = ("", 0.0)  # Who holds the lease, and since when.
         self.requests: dict[tuple[str, str, str], str] = {}  # Since its actor's last look: outcome.
         self.meant: dict[str, float] = {}  # Services asked for while a record named them, and when.
+        self.clock_set_at = float("-inf")  # When somebody set the clock of the records' machine.
         self.census: dict[str, Serves] = {}
         self.counts = {"claims": 0, "binds": 0, "provisions": 0, "answers": 0}
 
@@ -106,12 +107,10 @@ class Facts:
                 self._did(event)
             case Heard():
                 self._heard(event)
-            case Told(wish=wish, url=url, over=over):
-                calls = self.sent.setdefault((wish, url), [])
-                if over:
-                    calls.pop(0)
-                else:
-                    calls.append(self.now)
+            case Told(wish=wish, url=url, over=False):
+                self.sent.setdefault((wish, url), []).append(self.now)
+            case Told(wish=wish, url=url):
+                self.sent[wish, url].pop(0)
             case Asked(actor=actor, key=str(key)):
                 self.unanswered[key] = actor
             case Replied():
@@ -134,8 +133,8 @@ class Facts:
                     self.unanswered.pop(key, None)
             case Serves(service=service):
                 self.census[service] = event
-            case _:
-                pass
+            case Happened(what="the store's clock jumps"):
+                self.clock_set_at = self.now
         yield event
 
     # ---------------------------------------------------------------- records

@@ -1,5 +1,7 @@
 """Rules of a claim's path and of Railway (DESIGN.md sections 3, 5 and 6), held like the laws."""
 
+from datetime import datetime
+
 from tests.history.events import Answered, ClaimSeen, Did, InstanceSeen, Requested, Told
 from tests.history.facts import FRESH_FOR_S, Facts
 from tests.history.known import Changed, Known, ServiceSeen
@@ -8,10 +10,14 @@ from tests.history.laws import Law, Verdict, hold, ours
 # Longer than a process is stopped between a look and what it does by it, or its write is under way.
 BY_AN_OLD_LOOK_S = 60.0
 FASTEST = 0.97  # Of a minute by one clock, as another's may see it.
-UNHEARD_OF = (
-    "Silent",
-    "Unreached",
-)  # Why a claim may leave an agent that serves it: nobody can know.
+SET_RIGHT_S = (
+    60.0  # After somebody set the clock of the records' machine, times of before are no measure.
+)
+CLOCKS_DIFFER_S = (
+    2.0  # Where a store tells whole seconds, and each process knows them by its own questions.
+)
+# Why a claim may leave an agent that serves it: nobody can know.
+UNHEARD_OF = ("Silent", "Unreached")
 
 
 def rule_3_only_the_leader_acts(facts: Facts, event: Known) -> Verdict:
@@ -87,6 +93,27 @@ def rule_5_who_holds_the_attempt_decides(facts: Facts, event: Known) -> Verdict:
             )
             return hold(rule_5_who_holds_the_attempt_decides, may, what, event.name)
     return None
+
+
+def rule_5_an_attempt_never_goes_back(facts: Facts, event: Known) -> Verdict:
+    """An attempt is renewed over the one that was read: its time does not go back, or somebody else would
+    take it for older than it is while its call is open."""
+    match event:
+        case Changed(before=ClaimSeen(phase="Bound") as was, after=ClaimSeen(phase="Bound") as now):
+            known = was.attempt and now.attempt and was.uid == now.uid
+            just_set = facts.now - facts.clock_set_at < SET_RIGHT_S
+            if not known or was.attempt == now.attempt or just_set or not ours(event.actor):
+                return None
+            back_s = _made_at(was.attempt) - _made_at(now.attempt)
+            what = f"the attempt of {event.name} goes back by {back_s:.1f} s"
+            fine = back_s <= CLOCKS_DIFFER_S
+            return hold(rule_5_an_attempt_never_goes_back, fine, what, event.name)
+    return None
+
+
+def _made_at(attempt: str | None) -> float:
+    """By the store's clock."""
+    return datetime.fromisoformat((attempt or "").partition(" ")[2]).timestamp()
 
 
 def _is_of_many(writer: str) -> bool:
@@ -209,6 +236,7 @@ RULES: tuple[Law, ...] = (
     rule_5_an_open_call_is_waited_for,
     rule_5_a_call_begins_with_its_attempt,
     rule_5_who_holds_the_attempt_decides,
+    rule_5_an_attempt_never_goes_back,
     rule_5_none_idle_is_no_answer,
     rule_5_who_is_served_stays,
     rule_5_a_strangers_conversation_is_not_ours,

@@ -18,6 +18,7 @@ from tests.history.builders import (
     answered,
     answers,
     at_rest,
+    attempt_of,
     claim,
     created,
     deleted,
@@ -162,7 +163,7 @@ def test_whoever_waits_for_a_minute_is_not_passed_over() -> None:
     ]
     bound = {"phase": "Bound", "instance": "i2"}
     its = instance("i2", phase="Claimed", claim="c0", claim_uid="u0", claim_policy="Retain")
-    late = claim(**old, **bound, attempt="controller-a later")
+    late = claim(**old, **bound, attempt=attempt_of("controller-a", "12:01:00"))
     assert broken_by(*waits, late, its) == "law_13_oldest_first"
     assert kept_by(*waits, claim(**old, **bound, attempt=BOUND["attempt"]), its)
     out = claim(**old, phase="Failed", reason="TimedOut")
@@ -226,7 +227,7 @@ def test_an_agent_that_restarted_may_say_something_else() -> None:
 def test_a_released_key_may_be_asked_anew() -> None:
     first = [pool(), *an_idle(), *an_idle("i2"), claim(), claim(**BOUND), instance(**REF)]
     first += [hears(), answers(), claim(**READY), answered(), released()]
-    again = {"uid": "u2", "instance": "i2", "attempt": CONTROLLER}
+    again = {"uid": "u2", "instance": "i2", "attempt": attempt_of(CONTROLLER)}
     second = [claim(uid="u2"), claim(**(BOUND | again)), instance("i2", claim="c1", claim_uid="u2")]
     second += [hears("i2"), answers("conv2", "i2")]
     second += [claim(**(READY | again | {"conversation": "conv2"}))]

@@ -16,6 +16,7 @@ from tests.history.builders import (
     an_idle,
     answered,
     answers,
+    attempt_of,
     claim,
     created,
     deleted,
@@ -44,7 +45,13 @@ STRANGE: list[Event] = [
 ]
 LET_GO = claim(left="ProvisionFailed")
 LET_GO_BY_ANOTHER = claim(actor="controller-b.2", left="ProvisionFailed")
-ANOTHERS = claim(actor="controller-b.2", **(BOUND | {"attempt": "controller-b.2 later"}))
+LATER = "12:00:40"
+ANOTHERS = claim(
+    actor="controller-b.2", **(BOUND | {"attempt": attempt_of("controller-b.2", LATER)})
+)
+NEW_ATTEMPT = claim(**(BOUND | {"attempt": attempt_of(CONTROLLER, LATER)}))
+OLD_ATTEMPT = claim(**(BOUND | {"attempt": attempt_of(CONTROLLER, "12:00:20")}))
+CLOCK_SET = happened("the store's clock jumps")
 TIMED_OUT = claim(**(BOUND | {"phase": "Failed", "reason": "TimedOut"}))
 
 
@@ -66,6 +73,7 @@ WRONG: list[tuple[str, Sequence[Event]]] = [
     ("rule_5_a_call_begins_with_its_attempt", [*a_bind(), TELLS]),
     ("rule_5_who_holds_the_attempt_decides", [*a_bind(), ANOTHERS]),
     ("rule_5_who_holds_the_attempt_decides", [*a_bind(), LET_GO_BY_ANOTHER]),
+    ("rule_5_an_attempt_never_goes_back", [*a_bind(), NEW_ATTEMPT, OLD_ATTEMPT]),
     (
         "rule_5_none_idle_is_no_answer",
         [claim(phase="Failed", reason="NoneIdle"), answered(status=500, instance=None)],
@@ -115,7 +123,6 @@ def test_a_rule_is_broken(rule: str, history: Sequence[Event]) -> None:
     assert broken_by(*history, every_s=1.0 if rule in QUICK else 10.0) == rule
 
 
-NEW_ATTEMPT = claim(**(BOUND | {"attempt": f"{CONTROLLER} later"}))
 RIGHT: list[Sequence[Event]] = [
     [*OTHER_LEADS, SENDS._replace(actor="controller-b.2")],
     [*OTHER_LEADS, SENDS._replace(outcome="lost")],  # In the middle of what it began.
@@ -129,6 +136,8 @@ RIGHT: list[Sequence[Event]] = [
         claim(**(READY | {"conversation": "conv0"})),
     ],
     [*a_bind(), TELLS, DONE, replied("silent"), NEW_ATTEMPT, TELLS],
+    [*a_bind(), OLD_ATTEMPT, NEW_ATTEMPT],
+    [*a_bind(), NEW_ATTEMPT, CLOCK_SET, OLD_ATTEMPT],
     [*a_course(), RENAMED],
     [*a_bind(), *[happened("-")] * 5, ANOTHERS],
     [*a_bind(), *[happened("-")] * 5, LET_GO_BY_ANOTHER],
