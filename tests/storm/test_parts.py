@@ -79,6 +79,14 @@ def test_awaits_without_a_crash_are_named() -> None:
     assert f"{one.file}:{one.line}" in seen.told(every=True)
 
 
+def test_whatever_awaits_is_counted_or_has_a_reason_not_to_be() -> None:
+    files = awaits.files_that_await()
+    left = [f for f in files if f not in awaits.FILES and not f.startswith(tuple(awaits.ELSEWHERE))]
+    assert left == []
+    assert [f for f in awaits.FILES if f not in files] == []
+    assert [p for p in awaits.ELSEWHERE if not any(f.startswith(p) for f in files)] == []
+
+
 def test_a_reason_is_given_only_for_awaits_that_there_are() -> None:
     functions = {(site.file, function) for site, function in coverage({}).sites.items()}
     assert [place for place in awaits.REASONS if place not in functions] == []
