@@ -9,7 +9,7 @@ since it first saw the old one.
 """
 
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from api.conditions import with_condition
 from api.records import Mark
@@ -31,6 +31,7 @@ ADMISSION_EVERY_S = 10.0  # A group's admin is a person: 202 is asked again this
 # A call begins only while its attempt is this young (half of it, where it is short), so that an agent which
 # handles it in less than the rest has answered before anybody may tell it again, also when we hang up.
 FRESH_FOR_S = 5.0
+A_MOMENT = timedelta(microseconds=1)  # What every store tells apart.
 LONG_AGO = float("-inf")  # When an attempt began that must be renewed before its first call.
 
 
@@ -188,7 +189,10 @@ def _again(claim: AgentClaim, talk: Talk, now: datetime, mono: float, rules: Rul
 
 
 def _take(claim: AgentClaim, now: datetime, rules: Rules) -> Write:
-    attempt = Attempt(by=rules.me, at=now)
+    """An attempt of its own, later than the old one whatever the store's clock says: others respect each for
+    so long since they first saw it, and one that looks like the old one would be no renewal."""
+    old = claim.status.attempt
+    attempt = Attempt(by=rules.me, at=max(now, old.at + A_MOMENT) if old else now)
     return Write(claim.status.model_copy(update={"attempt": attempt}))
 
 

@@ -155,7 +155,8 @@ def test_whoever_is_not_in_the_attempt_asks_and_never_tells() -> None:
 def test_an_attempt_is_taken_over_only_after_its_time_and_an_answer() -> None:
     asked = THEIRS.asked(REACHED, 57.0)
     assert isinstance(step(asked, 59.9), Ask)
-    found = written(step(asked, 60.0))
+    old = Attempt(by="another", at=NOW - seconds(60))
+    found = written(step(asked, 60.0, attempt=old))
     assert found.status.phase is ClaimPhase.BOUND
     assert found.status.attempt == Attempt(by="me", at=NOW)
 
@@ -169,6 +170,16 @@ def test_a_call_begins_only_while_its_attempt_is_fresh_else_it_is_renewed_first(
     assert isinstance(step(MINE, 5.0), Tell)
     found = written(step(MINE, 5.1))
     assert (found.status.phase, found.mark) == (ClaimPhase.BOUND, None)
+
+
+@pytest.mark.parametrize("clock_s", [0, -3], ids=["in the same second", "after it was set back"])
+def test_a_renewed_attempt_is_a_later_one_whatever_the_clock_says(clock_s: float) -> None:
+    """Or nothing would be written, and others respect it no longer than the old one."""
+    old = Attempt(by="me", at=NOW)
+    claim, _ = a_bound_pair(attempt=old)
+    found = written(decide(claim, MINE, LATER, NOW + seconds(clock_s), 6.0, RULES))
+    assert found.status.attempt is not None
+    assert (found.status.attempt.by, found.status.attempt.at > old.at) == ("me", True)
 
 
 def test_a_short_time_to_hand_over_still_leaves_time_to_tell() -> None:

@@ -88,7 +88,6 @@ class Facts:
         self.leader: tuple[str, float] = ("", 0.0)  # Who holds the lease, and since when.
         self.requests: dict[tuple[str, str, str], str] = {}  # Since its actor's last look: outcome.
         self.meant: dict[str, float] = {}  # Services asked for while a record named them, and when.
-        self.clock_set_at = float("-inf")  # When somebody set the clock of the records' machine.
         self.census: dict[str, Serves] = {}
         self.counts = {"claims": 0, "binds": 0, "provisions": 0, "answers": 0}
 
@@ -133,8 +132,6 @@ class Facts:
                     self.unanswered.pop(key, None)
             case Serves(service=service):
                 self.census[service] = event
-            case Happened(what="the store's clock jumps"):
-                self.clock_set_at = self.now
         yield event
 
     # ---------------------------------------------------------------- records
@@ -354,7 +351,7 @@ class Facts:
             came = self.now if event.since is None else event.since
             since = min([came, *self.calls_of(event.wish)])
             self._overlaps(seen, working, since)
-            if self._outlives(since):
+            if self.outlives(since):
                 seen.blurred = True
             else:
                 working.append((event.service, since))
@@ -366,11 +363,11 @@ class Facts:
     ) -> None:
         """An agent that is at work when the attempt of its call is over: the known limit."""
         for service, since in list(working):
-            if self._outlives(min(since, mine_since)):
+            if self.outlives(min(since, mine_since)):
                 working.remove((service, since))
                 self.services[service].blurred = seen.blurred = True
 
-    def _outlives(self, since: float) -> bool:
+    def outlives(self, since: float) -> bool:
         """Whether the attempt of a call from then may be over: it begins some seconds after its attempt."""
         fresh_for_s = min(FRESH_FOR_S, self.handover_s / 2 * SLOWEST)
         return self.now - since >= self.handover_s - fresh_for_s

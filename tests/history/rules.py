@@ -10,9 +10,6 @@ from tests.history.laws import Law, Verdict, hold, ours
 # Longer than a process is stopped between a look and what it does by it, or its write is under way.
 BY_AN_OLD_LOOK_S = 60.0
 FASTEST = 0.97  # Of a minute by one clock, as another's may see it.
-SET_RIGHT_S = (
-    60.0  # After somebody set the clock of the records' machine, times of before are no measure.
-)
 # Why a claim may leave an agent that serves it: nobody can know.
 UNHEARD_OF = ("Silent", "Unreached")
 
@@ -51,8 +48,10 @@ def rule_5_an_open_call_is_waited_for(facts: Facts, event: Known) -> Verdict:
             instance = facts.instances.get(was.instance or "")
             sent = facts.sent.get((claim.wish, (instance.url if instance else None) or ""), [])
             if claim.reason == "TimedOut":
+                # Who told hung up when its attempt was over, and the agent may be at work still.
+                open_ = [at for at in sent if not facts.outlives(at)]
                 what = f"{event.name} ran out of time while its agent was being told"
-                return hold(rule_5_an_open_call_is_waited_for, not sent, what, event.name)
+                return hold(rule_5_an_open_call_is_waited_for, not open_, what, event.name)
             if claim.phase != "Pending" or len(facts.wishes[claim.wish]) > 1:
                 return None
             # One that began half an attempt ago may be given up for silent; a younger one is somebody's.
@@ -98,12 +97,10 @@ def rule_5_an_attempt_never_goes_back(facts: Facts, event: Known) -> Verdict:
     match event:
         case Changed(before=ClaimSeen(phase="Bound") as was, after=ClaimSeen(phase="Bound") as now):
             known = was.attempt and now.attempt and was.uid == now.uid
-            just_set = facts.now - facts.clock_set_at < SET_RIGHT_S
-            if not known or was.attempt == now.attempt or just_set or not ours(event.actor):
+            if not known or was.attempt == now.attempt or not ours(event.actor):
                 return None
             back_s = _made_at(was.attempt) - _made_at(now.attempt)
             what = f"the attempt of {event.name} goes back by {back_s:.1f} s"
-            # It is renewed when it is not fresh any more: that is longer than clocks differ.
             return hold(rule_5_an_attempt_never_goes_back, back_s <= 0, what, event.name)
     return None
 

@@ -51,7 +51,6 @@ ANOTHERS = claim(
 )
 NEW_ATTEMPT = claim(**(BOUND | {"attempt": attempt_of(CONTROLLER, LATER)}))
 OLD_ATTEMPT = claim(**(BOUND | {"attempt": attempt_of(CONTROLLER, "12:00:20")}))
-CLOCK_SET = happened("the store's clock jumps")
 TIMED_OUT = claim(**(BOUND | {"phase": "Failed", "reason": "TimedOut"}))
 
 
@@ -137,7 +136,6 @@ RIGHT: list[Sequence[Event]] = [
     ],
     [*a_bind(), TELLS, DONE, replied("silent"), NEW_ATTEMPT, TELLS],
     [*a_bind(), OLD_ATTEMPT, NEW_ATTEMPT],
-    [*a_bind(), NEW_ATTEMPT, CLOCK_SET, OLD_ATTEMPT],
     [*a_course(), RENAMED],
     [*a_bind(), *[happened("-")] * 5, ANOTHERS],
     [*a_bind(), *[happened("-")] * 5, LET_GO_BY_ANOTHER],
