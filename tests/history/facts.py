@@ -79,8 +79,8 @@ class Facts:
         self.attempted_at: dict[str, float] = {}  # By wish: when the newest attempt was written.
         # By claim uid: when each was written first.
         self.attempts: dict[tuple[str, str], float] = {}
-        self.binders: dict[str, tuple[str, float]] = {}  # Who bound each claim (uid), and when.
-        self.terms: dict[str, float] = {}  # Since when each process has led with what it knows.
+        self.binders: dict[str, str] = {}  # Who bound each claim (uid), and knows it in this term.
+        self.terms: set[str] = set()  # Processes that have led.
         # By wish and address: actor, reply.
         self.replies: dict[tuple[str, str], list[tuple[str, str]]] = {}
         self.silent: dict[tuple[str, str], str | None] = {}  # By actor and wish: the attempt then.
@@ -124,7 +124,8 @@ class Facts:
                 self.unanswered.pop(event.key or "", None)
                 self.counts["answers"] += event.status == 200
             case Happened(what="begins a term", actor=actor):
-                self.terms[actor] = self.now
+                self.terms.add(actor)
+                self.binders = {uid: by for uid, by in self.binders.items() if by != actor}
             case Happened(what="backup taken"):
                 self._moved_then = set(self.moved)
             case Happened(what="gives up", names=names):
@@ -275,7 +276,7 @@ class Facts:
             return None
         before.append(claim.uid)
         # Who completes the half bind of another is not its binder: that one may have told.
-        self.binders[claim.uid] = (claim.attempt or "").partition(" ")[0], self.now
+        self.binders[claim.uid] = (claim.attempt or "").partition(" ")[0]
         self.counts["binds"] += 1
         return Agreed(event.actor, name, claim, instance_name, instance)
 

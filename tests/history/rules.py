@@ -158,8 +158,7 @@ def rule_5_a_strangers_conversation_is_not_ours(facts: Facts, event: Known) -> V
             instance = facts.instances.get(claim.instance or "")
             call = claim.wish, (instance.url if instance else None) or ""
             replies = facts.replies.get(call, [])
-            binder, bound_at = facts.binders.get(claim.uid, ("", 0.0))
-            knows = binder == actor and facts.terms.get(actor, 0.0) <= bound_at
+            knows = facts.binders.get(claim.uid) == actor
             only = knows and replies == [(actor, "already")]
             what = f"{name} took {claim.conversation}, a stranger's"
             fine = not (strange and only)
