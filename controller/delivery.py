@@ -29,6 +29,8 @@ log = logging.getLogger(__name__)
 
 # A write whose answer was lost is made again, if it still fits: what the agent said must not be forgotten.
 WRITE_AGAIN_S = 1.0
+# A lease that ran out is ours again, where nobody else took it; else the end of our term ends all calls.
+MAY_ACT_AGAIN_S = 0.5
 # No pass carries a view of the records for longer: what had ended when it looked has not begun anew.
 VIEWS_LAST_S = 30.0
 Written = tuple[
@@ -117,7 +119,10 @@ class Deliveries:
 
     async def _until_ended(self, promise: Promise, talk: Talk) -> None:
         claim, instance = promise.claim, promise.instance
-        while self._may_act():
+        while True:
+            if not self._may_act():
+                await asyncio.sleep(MAY_ACT_AGAIN_S)
+                continue
             now = self._time.now()
             match decide(claim, talk, promise.deadline, now, self._clock(), self._rules):
                 case Wait(seconds):

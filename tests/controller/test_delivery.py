@@ -13,7 +13,7 @@ from controller.delivery import VIEWS_LAST_S, Deliveries, Promise
 from controller.handover import LONG_AGO, Rules
 from controller.storetime import StoreTime
 from tests.builders import NOW, a_claim
-from tests.controller.parts import seconds
+from tests.controller.parts import reasons, seconds
 from tests.controller.world import ScriptedAgents, a_store, answers, bound, now, warm
 from tests.virtual_time import in_virtual_time
 
@@ -264,8 +264,23 @@ async def claimed(records: MemoryRecords, instances: list[AgentInstance]) -> lis
 async def test_nobody_is_told_by_a_process_that_may_not_act() -> None:
     records, agents = MemoryRecords(a_store()), ScriptedAgents()
     pair = await bound(records, by="me")
-    await carried(records, some_deliveries(records, agents, may_act=lambda: False), pair)
+    deliveries = some_deliveries(records, agents, may_act=lambda: False)
+    deliveries.start(Promise(*pair, LATER), bound_at=now())
+    await asyncio.sleep(100)
     assert agents.told == []
+    await deliveries.stop()
+
+
+@in_virtual_time
+async def test_what_an_agent_said_is_not_forgotten_in_a_gap_of_the_lease() -> None:
+    """Stopped for longer than its lease, the binder finds it still its own: its 409 came but once."""
+    agents = ScriptedAgents([answers(Heard.ALREADY, after_s=5)])
+    agents.says = Status(reached=True, ready=True, provisioned=True, conversation_id="a stranger's")
+    records, began = MemoryRecords(a_store()), now()
+    deliveries = some_deliveries(records, agents, may_act=lambda: not 4 < now() - began < 8)
+    claim = await carried(records, deliveries, await bound(records, by="me"))
+    left = claim.status.conditions
+    assert (claim.status.phase, reasons(left)["Bound"]) == (ClaimPhase.PENDING, "UsedByStranger")
 
 
 @in_virtual_time
