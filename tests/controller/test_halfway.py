@@ -52,3 +52,16 @@ async def test_what_is_let_go_while_its_create_waits_in_line_leaves_no_orphan() 
         await asyncio.sleep(180)
     assert railway.sent.count("create_empty") == railway.sent.count("delete") == 1
     assert (railway.services, await records.instances()) == ({}, [])
+
+
+@in_virtual_time
+async def test_a_service_that_does_not_fit_any_more_is_not_made() -> None:
+    """maxTotal sank between its intent and its create; the older intent has the place."""
+    store, railway, agents, records = await a_world(paused=True, min_idle=1, max_total=2)
+    pool = await records.pool(DEFAULT)
+    await records.intend(pool, [an_instance(name=name) for name in ("older123", "young123")], 0)
+    spec = pool.spec.model_copy(update={"paused": False, "max_total": 1})
+    await records.replace_pool(pool.model_copy(update={"spec": spec}))
+    async with running(store, railway, agents):
+        await asyncio.sleep(60)
+    assert railway.sent.count("create_empty") == 1
