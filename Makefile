@@ -18,14 +18,8 @@ up-kubernetes: runtime
 down: runtime
 	@exec $(BIN)/agent-pool down $(ARGS)
 
-# The storm takes what the tests, many of which wait for processes, leave of the cores.
-test: lint
-	@mkdir -p build; nice -n 19 $(BIN)/python -m tests.storm --count $(SEEDS) >build/storm.log 2>&1 & storm=$$!; \
-	trap 'kill $$storm' INT TERM; \
-	$(BIN)/pytest -n $(WORKERS) --dist worksteal $(ARGS); tests=$$?; \
-	echo "storm of $(SEEDS) seeds, which began beside the tests:"; \
-	tail -n +1 -f build/storm.log & told=$$!; \
-	wait $$storm; stormed=$$?; sleep 1; kill $$told; exit $$((tests || stormed))
+test: lint storm
+	$(BIN)/pytest -n $(WORKERS) --dist worksteal $(ARGS)
 
 # Without real processes and without a Kubernetes API server, which take the minutes.
 test-fast: lint
