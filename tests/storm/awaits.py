@@ -47,7 +47,7 @@ NEVER_WAITS = "awaited in form only: memory records ring at once"
 IN_A_GENERATOR = "inside an async generator, at whose `async for` crashes are counted"
 AFTER_THE_END = "closing a port after the last word of a process"
 SECRETS = "waits for Secrets alone, which only Kubernetes has"
-REFUSED = "after a clear refusal by Railway: four in sixty seeds, and no crash has met one yet"
+REFUSED = "after a clear refusal by Railway: four in sixty seeds, and hardly a crash among them"
 HALF = "a half bind that is mended: four in sixty seeds, and hardly a crash among them"
 REASONS: Mapping[tuple[str, str], str] = {
     ("api/records/memory.py", "create_pool"): OF_PEOPLE,
