@@ -1,7 +1,7 @@
 """At which of the product's awaits a process of the storm was killed, out of all that there are."""
 
 import ast
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -157,20 +157,21 @@ class Coverage:
 
 def coverage(crashed_at: Mapping[Site, int]) -> Coverage:
     """Of the files that a storm runs."""
-    sites: dict[Site, str] = {}
-    for file in FILES:
-        _walk(ast.parse((ROOT / file).read_text()), file, "", sites)
-    return Coverage(sites, crashed_at)
+    return Coverage(_sites_in(FILES), crashed_at)
 
 
 def files_that_await() -> list[str]:
     """All of the product."""
-    found = []
-    for path in sorted(path for room in ROOMS for path in (ROOT / room).rglob("*.py")):
-        sites: dict[Site, str] = {}
-        _walk(ast.parse(path.read_text()), str(path.relative_to(ROOT)), "", sites)
-        found += [str(path.relative_to(ROOT))] if sites else []
-    return found
+    paths = (path for room in ROOMS for path in (ROOT / room).rglob("*.py"))
+    return sorted({site.file for site in _sites_in(str(p.relative_to(ROOT)) for p in paths)})
+
+
+def _sites_in(files: Iterable[str]) -> dict[Site, str]:
+    """Each line that awaits, and its function."""
+    sites: dict[Site, str] = {}
+    for file in files:
+        _walk(ast.parse((ROOT / file).read_text()), file, "", sites)
+    return sites
 
 
 def _why(function: str, site: Site) -> str:
