@@ -30,6 +30,9 @@ AGAIN_AFTER_S = 1.0
 AGAIN_MAX_S = 5.0
 LISTED_AGAIN_AFTER_S = 0.5  # After the last event of a list of kopf's.
 SILENCE_S = 70.0  # Bookmarks come each minute.
+ENDS_WITHIN_S = 2.0  # So long may kopf take to end by itself; it is deaf meanwhile.
+CANCELLED_EACH_S = 0.2  # And then all it has left is cancelled, this often,
+CANCELLED_TIMES = 10  # and so many times at most.
 IDENTITY: Any = (
     "agent-pool"  # Said to nobody; else kopf asks for our user's name, and a pod's has none.
 )
@@ -145,7 +148,7 @@ class _Ringing:
         self._inside: tuple[asyncio.AbstractEventLoop, asyncio.Event] | None = None
 
     async def run(self) -> None:
-        """Until it ends by itself."""
+        """Until it ends by itself, or is left."""
         ended = asyncio.Event()
         loop = asyncio.get_running_loop()
 
@@ -164,11 +167,13 @@ class _Ringing:
             _in(loop, flag.set)
 
     def _live(self) -> None:
+        loop = uvloop.new_event_loop()
         try:
-            with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-                runner.run(self._operate())
+            loop.run_until_complete(self._operate())
         except Exception as error:
             log.warning("kopf: %s", type(error).__name__)
+        finally:
+            loop.close()
 
     async def _operate(self) -> None:
         flag = asyncio.Event()
@@ -176,7 +181,8 @@ class _Ringing:
         settings = kopf.OperatorSettings()
         configure(settings)
         settings.watching.inactivity_timeout = self._silence_s
-        await kopf.operator(
+        ours = asyncio.all_tasks()
+        roots = await kopf.spawn_tasks(
             registry=self._registry,
             settings=settings,
             clusterwide=self._scope is None,
@@ -185,6 +191,24 @@ class _Ringing:
             standalone=True,
             identity=IDENTITY,
         )
+        life = asyncio.create_task(kopf.run_tasks(roots, ignored=ours))
+        await asyncio.wait(roots, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait({life}, timeout=ENDS_WITHIN_S)
+        await _none_left(ours)
+        if life.done() and not life.cancelled():
+            life.result()
+
+
+async def _none_left(ours: set["asyncio.Task[Any]"]) -> None:
+    """Cancels all tasks but ours until they have ended. kopf itself waits for that without bound, and its
+    workers are not missed if the task that counts them was cancelled with them (1.45, `Scheduler.close`)."""
+    for _ in range(CANCELLED_TIMES):
+        if not (left := asyncio.all_tasks() - ours):
+            return
+        for task in left:
+            task.cancel()
+        await asyncio.wait(left, timeout=CANCELLED_EACH_S)
+    log.warning("kopf does not end; %d of its tasks are left behind", len(left))
 
 
 def _in(loop: asyncio.AbstractEventLoop, act: Callable[..., None], *said: Any) -> None:

@@ -1,6 +1,7 @@
 """What follows the API server survives whatever that does and misses no deletion: our reflector, and kopf."""
 
 import asyncio
+import contextlib
 import gc
 import secrets
 import threading
@@ -9,7 +10,9 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
 from itertools import islice
+from typing import Any
 
+import kopf
 import pytest
 
 from api.kubernetes.client import Api
@@ -17,7 +20,7 @@ from api.kubernetes.reflector import Feed, reflect
 from api.records.kubernetes import KubernetesRecords
 from api.records.kubernetes_objects import path_of
 from api.types import API_VERSION
-from controller.kopf_feed import LISTED_AGAIN_AFTER_S, Backoffs, KopfFeed
+from controller.kopf_feed import LISTED_AGAIN_AFTER_S, Backoffs, KopfFeed, _registry, _Ringing
 from controller.local.apiserver import SERVER, LocalApiServer
 from tests.kubernetes.conftest import Place, a_place
 from tests.kubernetes.front import HUNG_UP
@@ -216,3 +219,27 @@ async def test_kopf_ends_with_its_feed(place: Place) -> None:
     async with following(place, "kopf"):
         assert kopf_lives()
     assert not kopf_lives()
+
+
+async def test_a_kopf_that_does_not_end_is_left(place: Place) -> None:
+    """As one whose workers were cancelled with the task that counts them: its feed would be deaf for ever."""
+    registry = _registry(place.cluster, (), lambda *_: None)
+    started, tasks = threading.Event(), set()
+
+    async def never_ends() -> None:
+        while True:
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.sleep(3600)
+
+    async def start(**_: Any) -> None:
+        tasks.add(asyncio.create_task(never_ends()))
+        started.set()
+
+    kopf.on.startup(registry=registry)(start)
+    ringing = _Ringing(place.namespace, registry, SILENCE_S)
+    async with asyncio.timeout(SEEN_WITHIN_S):
+        life = asyncio.create_task(ringing.run())
+        await asyncio.to_thread(started.wait)
+        ringing.stop()
+        await life
+        await kopf_is_over()
