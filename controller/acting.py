@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable
+from math import inf
 
 from api.records import NotFound, Records, RecordsError
 from api.types import (
@@ -97,15 +98,16 @@ class Actor:
                 if self.wants_name(instance):
                     await self._rename(instance)
                 return None
+            until = inf
             if verb in CREATES:
-                self._environment.begins(instance)
+                until = self._environment.begins(instance)
                 if not await self._stands(instance):
                     return 0.0  # It changed before that: look again.
-                if not await self._has_room(instance, pool):
+                if not await self._has_room(instance):
                     return None  # It keeps its place, until there is room for it.
             current = await self._current(instance, pool, verb)
             own = self._own(course, current) if current else None
-            written = current and await self._perform(verb, current, pool, own)
+            written = current and await self._perform(verb, current, pool, own, until)
             if written is None:
                 return 0.0  # It changed meanwhile: look again.
             if verb is Verb.DELETE:
@@ -122,9 +124,9 @@ class Actor:
     def _own(self, course: Course | None, instance: AgentInstance) -> Course | None:
         return own_course(course, instance, self._environment.sight.service(instance))
 
-    async def _has_room(self, instance: AgentInstance, pool: AgentPool | None) -> bool:
+    async def _has_room(self, instance: AgentInstance) -> bool:
         """Whether its service still fits: maxTotal may have sunk, or an orphan shown, since the intent."""
-        if pool is None:
+        if (pool := await self._pool(instance)) is None:
             return False
         orphans = len(self._environment.orphans(pool_key(instance), pool.spec.name_prefix))
         return await self._records.before(instance) + orphans < pool.spec.max_total
@@ -143,14 +145,19 @@ class Actor:
         return instance if spec == instance.spec else await self._write(instance, spec=spec)
 
     async def _perform(
-        self, verb: Verb, instance: AgentInstance, pool: AgentPool | None, course: Course | None
+        self,
+        verb: Verb,
+        instance: AgentInstance,
+        pool: AgentPool | None,
+        course: Course | None,
+        until: float,
     ) -> AgentInstance | None:
         make = await self._make(pool, instance, verb) if pool else None
         urgent = verb is Verb.DELETE or self._is_urgent(pool_key(instance))
         lane = Lane.URGENT if urgent else Lane.CREATE
         extra = {"instance": instance.metadata.name}
         try:
-            found = await self._environment.perform(verb, instance, make, lane)
+            found = await self._environment.perform(verb, instance, make, lane, until)
         except Gone:
             if verb is not Verb.DELETE:
                 raise

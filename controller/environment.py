@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import replace
 from datetime import datetime, timedelta
+from math import inf
 
 from api.types import AgentInstance, InstancePhase, Key
 from controller.course import CREATES, Verb
@@ -32,6 +33,7 @@ log = logging.getLogger(__name__)
 
 BREATH_S = 0.001  # The least to wait: less might not move a clock, and we would ask for ever.
 WAIT_IN_LINE_S = 2.0  # Longer than this nobody waits with a worker in hand.
+ROOM_HOLDS_S = 5.0  # What was read for a create is believed for so long, waiting in line included.
 NO_CAPACITY_AGAIN_S = 300.0  # Somebody must free or buy room; meanwhile one try now and then.
 FORGET_WRITES_AFTER = timedelta(minutes=10)
 OWNERS_PER_LOOK = (
@@ -155,9 +157,14 @@ class Environment:
     # ---------------------------------------------------------------- acting
 
     async def perform(
-        self, verb: Verb, instance: AgentInstance, make: Make | None, lane: Lane
+        self,
+        verb: Verb,
+        instance: AgentInstance,
+        make: Make | None,
+        lane: Lane,
+        until: float = inf,
     ) -> dict[str, str]:
-        """Send one request for this instance; what it found (`service_id`, `url`).
+        """Send one request for this instance, not after `until`; what it found (`service_id`, `url`).
 
         Raises RailwayError; where the effect may have happened, nothing more is sent before a look.
         """
@@ -165,14 +172,16 @@ class Environment:
         creates = verb in CREATES
         if creates and self._clock() < self._full_until:
             raise NoCapacity(self._full)
-        found = await self._guarded(name, lane, lambda: self._send(verb, instance, make))
+        found = await self._guarded(name, lane, lambda: self._send(verb, instance, make), until)
         if creates:
             self._full = ""
         return found
 
-    def begins(self, instance: AgentInstance) -> None:
-        """A create is about to be sent: from now on nobody here takes its service for missing."""
+    def begins(self, instance: AgentInstance) -> float:
+        """A create is about to be sent: from now on nobody here takes its service for missing. What is read
+        for it from now on holds until the moment returned (by `clock`)."""
         self._wrote[instance.metadata.name] = self._time.now()
+        return self._clock() + ROOM_HOLDS_S
 
     def doubt(self, instance: AgentInstance) -> None:
         """Something was done that is not on record: nothing more before a look can show it."""
@@ -188,9 +197,13 @@ class Environment:
         await self._guarded(instance.metadata.name, Lane.RENAME, send)
 
     async def _guarded(
-        self, name: str, lane: Lane, send: Callable[[], Awaitable[dict[str, str]]]
+        self,
+        name: str,
+        lane: Lane,
+        send: Callable[[], Awaitable[dict[str, str]]],
+        until: float = inf,
     ) -> dict[str, str]:
-        await self._admit(lane)
+        await self._admit(lane, until)
         self._wrote[name] = self._time.now()
         try:
             found = await send()
@@ -233,9 +246,10 @@ class Environment:
 
     # ---------------------------------------------------------------- the budget
 
-    async def _admit(self, lane: Lane) -> None:
+    async def _admit(self, lane: Lane, until: float = inf) -> None:
         """Take one request from the budget; RateLimited where it would have to wait for long, and NotReady
-        where another process may lead by now: this one was stopped, or its records do not answer."""
+        where another process may lead by now, or it is later than `until`: this one was stopped, or its
+        records do not answer."""
         wait_s = self._budget.wait_s(lane, self._clock())
         while wait_s > 0:  # Others may take what came free meanwhile.
             if wait_s > WAIT_IN_LINE_S:
@@ -245,6 +259,8 @@ class Environment:
             wait_s = self._budget.wait_s(lane, self._clock())
         if not self._may_act():
             raise NotReady("the lease has run out")
+        if self._clock() > until:
+            raise NotReady("what was read for it is too old")
         self._budget.spent(1, self._clock())
         self.requests += 1
 

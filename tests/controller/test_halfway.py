@@ -41,7 +41,7 @@ async def test_what_is_let_go_while_its_create_waits_in_line_leaves_no_orphan() 
         await asyncio.sleep(120)
 
         async def slow(op: str) -> None:
-            await asyncio.sleep(5 if op == "before before" else 0)
+            await asyncio.sleep(4 if op == "before before" else 0)
 
         store.pause, pool = slow, await records.pool(DEFAULT)
         spec = pool.spec.model_copy(update={"paused": False})
@@ -64,4 +64,28 @@ async def test_a_service_that_does_not_fit_any_more_is_not_made() -> None:
     await records.replace_pool(pool.model_copy(update={"spec": spec}))
     async with running(store, railway, agents):
         await asyncio.sleep(60)
+    assert railway.sent.count("create_empty") == 1
+
+
+@in_virtual_time
+async def test_a_create_does_not_stand_on_room_that_was_read_long_ago() -> None:
+    """It took a minute to learn what stands before it, and meanwhile maxTotal sank: it is asked again."""
+    store, railway, agents, records = await a_world(paused=True, min_idle=0, max_total=2)
+    pool = await records.pool(DEFAULT)
+    await records.intend(pool, [an_instance(name=name) for name in ("older123", "young123")], 0)
+    late = iter([0, 60])  # The older's answer comes at once, the younger's in a minute.
+
+    async def slow(op: str) -> None:
+        await asyncio.sleep(next(late, 0) if op == "before before" else 0)
+
+    async with running(store, railway, agents):
+        await asyncio.sleep(60)
+        store.pause, pool = slow, await records.pool(DEFAULT)
+        spec = pool.spec.model_copy(update={"paused": False})
+        pool = await records.replace_pool(pool.model_copy(update={"spec": spec}))
+        await asyncio.sleep(30)
+        pool = await records.pool(DEFAULT)
+        spec = pool.spec.model_copy(update={"max_total": 1})
+        await records.replace_pool(pool.model_copy(update={"spec": spec}))
+        await asyncio.sleep(120)
     assert railway.sent.count("create_empty") == 1

@@ -20,6 +20,7 @@ from tests.history.known import Agreed, Changed, Known, ServiceSeen, Timeline, W
 
 # A decision stands on what was read: the pool's policy may have been edited between look and write.
 READ_BEFORE_S = 60.0
+ROOM_READ_S = 5.0  # A create stands on what was read so long before it was sent, and no longer.
 ORPHAN_SEEN_S = 40.0  # Two looks of 15 s, and the time until reads show it.
 CLOCKS_DIFFER_S = 15.0  # The store's clock may have been set meanwhile, more than once.
 PASSED_OVER_S = 60.0  # Longer than any process is stopped between its look and its bind.
@@ -137,7 +138,7 @@ def law_4_never_more_than_max_total(facts: Facts, event: Known) -> Verdict:
                 return None  # Law 6 speaks of it.
             pool, since = instance.pool, facts.intended_at[_id_of(facts, instance)]
             if name in facts.meant:  # What it may be now was read for as long before it was sent.
-                since = max(since, facts.meant[name] - READ_BEFORE_S)
+                since = max(since, facts.meant[name] - ROOM_READ_S)
             count = sum(service.pool == pool for service in _counted(facts))
             most = max(facts.caps[pool].since(since))
             what = f"{count} services of {pool}, maxTotal {most}"

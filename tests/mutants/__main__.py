@@ -25,13 +25,15 @@ def main() -> int:
     if asked.list:
         print("\n".join(f"{mutant.name:42} {mutant.rule}" for mutant in mutants))
         return 0
+    verdicts: list[Verdict] = []
     try:
-        verdicts = sorted(trials(mutants, asked.seeds, asked.jobs), key=lambda v: v.mutant.name)
+        for verdict in trials(mutants, asked.seeds, asked.jobs):
+            verdicts.append(verdict)
+            write(report(verdicts, asked.seeds, len(mutants)), REPORT)  # As it goes: it takes long.
     except DoesNotApply as error:
         print(error, file=sys.stderr)
         return 1
     print("\n".join(table(verdicts)))
-    write(report(verdicts, asked.seeds), REPORT)
     return 0 if all(verdict.noticed for verdict in verdicts) else 1
 
 
@@ -64,8 +66,7 @@ def trials(mutants: Sequence[Mutant], seeds: int, jobs: int) -> Iterator[Verdict
                 except StormFailed as error:  # That says nothing of the fault; the others go on.
                     bar.say(str(error))
                     verdict = Verdict(waiting[done], None, "the storm failed", 0.0)
-                if not verdict.noticed:
-                    bar.say(f"{verdict.mutant.name} was not noticed")
+                bar.say(line(verdict))
                 bar.at(n)
                 yield verdict
         finally:
@@ -75,23 +76,31 @@ def trials(mutants: Sequence[Mutant], seeds: int, jobs: int) -> Iterator[Verdict
 
 def table(verdicts: Sequence[Verdict]) -> Iterator[str]:
     """A line each: name, seed, law, seconds."""
-    yield f"{'name':42} {'seed':>6}  {'noticed by':36} {'seconds':>8}"
-    for verdict in verdicts:
-        seed = "-" if verdict.seed is None else str(verdict.seed)
-        law = verdict.law or "nobody"
-        yield f"{verdict.mutant.name:42} {seed:>6}  {law:36} {verdict.seconds:8.1f}"
+    yield f"{'name':42} {'seed':>7}  {'noticed by':36} {'seconds':>8}"
+    yield from map(line, by_name(verdicts))
     noticed = sum(verdict.noticed for verdict in verdicts)
     yield f"{noticed} of {len(verdicts)} were noticed"
 
 
-def report(verdicts: Sequence[Verdict], seeds: int) -> dict[str, Any]:
+def line(verdict: Verdict) -> str:
+    seed = "-" if verdict.seed is None else str(verdict.seed)
+    law = verdict.law or "nobody"
+    return f"{verdict.mutant.name:42} {seed:>7}  {law:36} {verdict.seconds:8.1f}"
+
+
+def by_name(verdicts: Sequence[Verdict]) -> list[Verdict]:
+    return sorted(verdicts, key=lambda verdict: verdict.mutant.name)
+
+
+def report(verdicts: Sequence[Verdict], seeds: int, planted: int) -> dict[str, Any]:
+    """`rows`: those put to the storm so far, of `planted`."""
     return {
         "schema": SCHEMA,
         "commit": commit(),
         "seeds": seeds,
-        "rows": [row(verdict) for verdict in verdicts],
+        "rows": [row(verdict) for verdict in by_name(verdicts)],
         "noticed": sum(verdict.noticed for verdict in verdicts),
-        "planted": len(verdicts),
+        "planted": planted,
     }
 
 

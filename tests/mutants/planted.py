@@ -16,11 +16,13 @@ class DoesNotApply(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Mutant:
-    """`rule`: the rule it breaks. `law`: the law that should notice, or what else does."""
+    """`rule`: the rule it breaks. `law`: the law that should notice, or what else does. `first`: the seed
+    that its storm begins with, where it takes seeds of another kind than most."""
 
     name: str
     rule: str
     law: str
+    first: int
     patch: Path
 
     @property
@@ -37,7 +39,8 @@ def planted() -> list[Mutant]:
 def _read(patch: Path) -> Mutant:
     head = patch.read_text().partition("--- ")[0].splitlines()
     said = dict(line.removeprefix("# ").split(": ", 1) for line in head if ": " in line)
-    return Mutant(patch.stem, said.get("rule", ""), said.get("law", ""), patch)
+    first = int(said.get("first", "0"))
+    return Mutant(patch.stem, said.get("rule", ""), said.get("law", ""), first, patch)
 
 
 def copy_code(to: Path) -> None:

@@ -11,8 +11,7 @@ from tempfile import TemporaryDirectory
 
 from tests.mutants.planted import Mutant, copy_code, plant
 
-FIRST = 0
-STORM = ("-m", "tests.storm", "--jobs", "1", "--no-shrink", "--seed", str(FIRST))
+STORM = ("-m", "tests.storm", "--jobs", "1", "--no-shrink")
 NOTICED = re.compile(r"^seed (\d+), shape \w+: (\w+)(?: (\w+))?", re.MULTILINE)
 # What a storm says that ran to its end, and in which a law was put to the test too seldom.
 SELDOM = "too seldom to prove anything"
@@ -39,7 +38,7 @@ class Verdict:
 
     @property
     def seeds_needed(self) -> int | None:
-        return None if self.seed is None else self.seed - FIRST + 1
+        return None if self.seed is None else self.seed - self.mutant.first + 1
 
 
 def put_to_the_storm(mutant: Mutant, seeds: int) -> Verdict:
@@ -55,8 +54,9 @@ def put_to_the_storm(mutant: Mutant, seeds: int) -> Verdict:
 
 
 def _storm(mutant: Mutant, copy: Path, seeds: int) -> tuple[int | None, str | None]:
+    asked = (*STORM, "--seed", str(mutant.first), "--count", str(seeds))
     try:
-        done = _python(copy, *STORM, "--count", str(seeds), timeout_s=LEAST_S + seeds * A_SEED_S)
+        done = _python(copy, *asked, timeout_s=LEAST_S + seeds * A_SEED_S)
     except subprocess.TimeoutExpired:
         return None, "never ends"
     if (said := noticed(done.stderr)) is not None:
