@@ -146,6 +146,7 @@ class _Ringing:
         self._registry = registry
         self._silence_s = silence_s
         self._inside: tuple[asyncio.AbstractEventLoop, asyncio.Event] | None = None
+        self._stopped = False
 
     async def run(self) -> None:
         """Until it ends by itself, or is left."""
@@ -162,6 +163,7 @@ class _Ringing:
         await ended.wait()
 
     def stop(self) -> None:
+        self._stopped = True
         if self._inside is not None:
             loop, flag = self._inside
             _in(loop, flag.set)
@@ -178,6 +180,8 @@ class _Ringing:
     async def _operate(self) -> None:
         flag = asyncio.Event()
         self._inside = (asyncio.get_running_loop(), flag)
+        if self._stopped:  # Before there was a flag to raise.
+            return
         settings = kopf.OperatorSettings()
         configure(settings)
         settings.watching.inactivity_timeout = self._silence_s
@@ -202,12 +206,14 @@ class _Ringing:
 async def _none_left(ours: set["asyncio.Task[Any]"]) -> None:
     """Cancels all tasks but ours until they have ended. kopf itself waits for that without bound, and its
     workers are not missed if the task that counts them was cancelled with them (1.45, `Scheduler.close`)."""
+    left = asyncio.all_tasks() - ours
     for _ in range(CANCELLED_TIMES):
-        if not (left := asyncio.all_tasks() - ours):
+        if not left:
             return
         for task in left:
             task.cancel()
         await asyncio.wait(left, timeout=CANCELLED_EACH_S)
+        left = asyncio.all_tasks() - ours
     log.warning("kopf does not end; %d of its tasks are left behind", len(left))
 
 

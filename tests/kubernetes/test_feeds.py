@@ -221,6 +221,14 @@ async def test_kopf_ends_with_its_feed(place: Place) -> None:
     assert not kopf_lives()
 
 
+async def test_a_kopf_that_is_ended_before_it_has_begun_does_not_live_on(place: Place) -> None:
+    ringing = _Ringing(None, _registry(place.cluster, (), lambda *_: None), SILENCE_S)
+    ringing.stop()
+    async with asyncio.timeout(SEEN_WITHIN_S):
+        await ringing.run()
+        await kopf_is_over()
+
+
 async def test_a_kopf_that_does_not_end_is_left(place: Place) -> None:
     """As one whose workers were cancelled with the task that counts them: its feed would be deaf for ever."""
     registry = _registry(place.cluster, (), lambda *_: None)

@@ -169,11 +169,10 @@ class Process:
 
 
 def _pass_on(done: "asyncio.Task[Any]", answer: "asyncio.Future[Any]") -> None:
-    if answer.done():
+    error = ConnectionLost() if done.cancelled() else done.exception()
+    if answer.done():  # Nobody waits for it any more.
         return
-    if done.cancelled():
-        answer.set_exception(ConnectionLost())
-    elif (error := done.exception()) is not None:
+    if error is not None:
         answer.set_exception(error)
     else:
         answer.set_result(done.result())
