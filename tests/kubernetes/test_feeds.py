@@ -25,7 +25,7 @@ from controller.local.apiserver import SERVER, LocalApiServer
 from tests.kubernetes.conftest import Place, a_place
 from tests.kubernetes.front import HUNG_UP
 
-SEEN_WITHIN_S = 30.0  # Kopf may take five seconds to die.
+SEEN_WITHIN_S = 30.0  # Kopf may take two seconds to die, and is started again a second later.
 SILENCE_S = 2.0
 
 FEEDS: dict[str, Callable[[str, float], Feed]] = {
