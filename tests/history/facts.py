@@ -325,11 +325,12 @@ class Facts:
 
     def _requested(self, event: Requested) -> None:
         """What was sent, until its sender has looked anew. The law sees a request before it is learnt."""
-        if event.what == "create" and self.named(event.target) is not None:
+        sent = event.outcome == "sent"
+        if event.what == "create" and sent and self.named(event.target) is not None:
             self.meant[event.target] = self.now
         if event.what == "look" and event.outcome == "done":
             self._looked_anew(event.actor)
-        elif event.target and event.outcome != "sent":
+        elif event.target and not sent:
             self.requests[event.actor, event.what, event.target] = event.outcome
 
     def _looked_anew(self, actor: str) -> None:

@@ -190,6 +190,8 @@ def test_a_create_long_after_max_total_sank_breaks_a_law() -> None:
     assert late == "law_4_never_more_than_max_total"
     assert kept_by(*two, SENDS, *sank, created(), every_s=1.0)
     assert kept_by(*two, *sank[:3], SENDS, created(), every_s=1.0)
+    lost = Requested(CONTROLLER, "create", "agent-i1", "lost")  # Its sender gave up; it arrives.
+    assert kept_by(*two, SENDS, *sank, lost, created(), every_s=1.0)
 
 
 def test_an_orphan_that_is_not_counted_breaks_a_law() -> None:
