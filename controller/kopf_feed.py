@@ -145,8 +145,8 @@ class _Ringing:
         self._scope = scope
         self._registry = registry
         self._silence_s = silence_s
-        self._inside: tuple[asyncio.AbstractEventLoop, asyncio.Event] | None = None
-        self._stopped = False
+        self._loop = uvloop.new_event_loop()  # Its thread's.
+        self._flag = asyncio.Event()
 
     async def run(self) -> None:
         """Until it ends by itself, or is left."""
@@ -163,25 +163,18 @@ class _Ringing:
         await ended.wait()
 
     def stop(self) -> None:
-        self._stopped = True
-        if self._inside is not None:
-            loop, flag = self._inside
-            _in(loop, flag.set)
+        """Also before it runs: the flag is raised then as soon as it does."""
+        _in(self._loop, self._flag.set)
 
     def _live(self) -> None:
-        loop = uvloop.new_event_loop()
         try:
-            loop.run_until_complete(self._operate())
+            self._loop.run_until_complete(self._operate())
         except Exception as error:
             log.warning("kopf: %s", type(error).__name__)
         finally:
-            loop.close()
+            self._loop.close()
 
     async def _operate(self) -> None:
-        flag = asyncio.Event()
-        self._inside = (asyncio.get_running_loop(), flag)
-        if self._stopped:  # Before there was a flag to raise.
-            return
         settings = kopf.OperatorSettings()
         configure(settings)
         settings.watching.inactivity_timeout = self._silence_s
@@ -191,7 +184,7 @@ class _Ringing:
             settings=settings,
             clusterwide=self._scope is None,
             namespaces=[] if self._scope is None else [self._scope],
-            stop_flag=flag,
+            stop_flag=self._flag,
             standalone=True,
             identity=IDENTITY,
         )

@@ -1,13 +1,12 @@
 """What follows the API server survives whatever that does and misses no deletion: our reflector, and kopf."""
 
 import asyncio
-import contextlib
 import gc
 import secrets
 import threading
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 from itertools import islice
 from typing import Any
@@ -236,7 +235,7 @@ async def test_a_kopf_that_does_not_end_is_left(place: Place) -> None:
 
     async def never_ends() -> None:
         while True:
-            with contextlib.suppress(asyncio.CancelledError):
+            with suppress(asyncio.CancelledError):
                 await asyncio.sleep(3600)
 
     async def start(**_: Any) -> None:
