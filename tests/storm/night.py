@@ -111,14 +111,15 @@ def _chunk(seeds: Sequence[int], shape: Shape | None, go_on: bool) -> Sum:
 
 @contextmanager
 def _swept_once() -> Iterator[None]:
-    """What a seed leaves behind is collected when it is over: a tenth of its time less."""
-    gc.freeze()  # What was there before, modules above all, is not swept each time.
+    """What a seed leaves behind is collected once, when it is over, and nothing older is looked at."""
+    gc.freeze()
     gc.disable()
     try:
         yield
     finally:
         gc.enable()
         gc.collect()
+        gc.unfreeze()
 
 
 def report(whole: Sum, began: float, awaits: dict[str, Any], file: Path) -> None:
