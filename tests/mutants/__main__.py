@@ -25,11 +25,11 @@ def main() -> int:
     if asked.list:
         print("\n".join(f"{mutant.name:42} {mutant.rule}" for mutant in mutants))
         return 0
-    verdicts: list[Verdict] = []
+    of, verdicts = commit(), list[Verdict]()
     try:
         for verdict in trials(mutants, asked.seeds, asked.jobs):
-            verdicts.append(verdict)
-            write(report(verdicts, asked.seeds, len(mutants)), REPORT)  # As it goes: it takes long.
+            verdicts.append(verdict)  # And written down as it goes: it takes long.
+            write(report(verdicts, of, asked.seeds, len(mutants)), REPORT)
     except DoesNotApply as error:
         print(error, file=sys.stderr)
         return 1
@@ -92,11 +92,11 @@ def by_name(verdicts: Sequence[Verdict]) -> list[Verdict]:
     return sorted(verdicts, key=lambda verdict: verdict.mutant.name)
 
 
-def report(verdicts: Sequence[Verdict], seeds: int, planted: int) -> dict[str, Any]:
-    """`rows`: those put to the storm so far, of `planted`."""
+def report(verdicts: Sequence[Verdict], of: str, seeds: int, planted: int) -> dict[str, Any]:
+    """`rows`: those put to the storm so far, of `planted`. `of`: the commit it began with."""
     return {
         "schema": SCHEMA,
-        "commit": commit(),
+        "commit": of,
         "seeds": seeds,
         "rows": [row(verdict) for verdict in by_name(verdicts)],
         "noticed": sum(verdict.noticed for verdict in verdicts),
